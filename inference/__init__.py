@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inference.api import Message, SamplingParams
     from inference.engine import Engine
-    from inference.generate import generate
+    from inference.generation import generate
     from inference.tokenizer import Tokenizer
     from inference.transformer import Transformer
 
@@ -24,15 +24,11 @@ _HOMES = {
     "SamplingParams": "api",
     "Tokenizer": "tokenizer",
     "Transformer": "transformer",
+    "generate": "generation",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # `generate` is a submodule's name too: importing the submodule would bind the module.
-    if name == "generate":
-        function = import_module("inference.generate").generate
-        globals()["generate"] = function
-        return function
     if name in _HOMES:
         return getattr(import_module(f"inference.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'inference' has no attribute {name!r}")

@@ -66,7 +66,7 @@ class ModelCard:
     threads: int
     context: int
     capabilities: tuple[str, ...]  # of: instruct, fim, tools, vision
-    fingerprint: str  # of weights and tokenizer: ids and replays are valid under it
+    fingerprint: str  # of weights and tokenizer: token ids and replays are valid under it
     tokenizer: str  # for people, for instance "tekken v3"
     sampling: SamplingParams = SamplingParams()  # recommended defaults
     notice: str = ""  # a sentence about this model that the user should know

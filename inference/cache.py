@@ -1,0 +1,119 @@
+"""The KV cache: keys and values of every layer, for one or several sequences."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from inference.config import ModelConfig
+from inference.errors import ContextFull
+
+_FIRST_CAPACITY = 256
+
+
+class KVCache:
+    """Keys and values of `batch` sequences, (batch, n_kv_heads, capacity, head_dim) a layer.
+
+    Grows by doubling up to `max_length`. `lengths` counts the valid positions of each
+    sequence; forgetting is a matter of lowering it (`truncate`): what lies behind is
+    overwritten later and never attended.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        max_length: int | None = None,
+        batch: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.config = config
+        self.max_length = max_length or config.max_position_embeddings
+        self.lengths = [0] * batch
+        self._device = torch.device(device)
+        self._dtype = dtype
+        self.k: list[Tensor] = []
+        self.v: list[Tensor] = []
+        self._allocate(min(_FIRST_CAPACITY, self.max_length))
+
+    @property
+    def batch(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def length(self) -> int:
+        """Valid positions of the longest sequence."""
+        return max(self.lengths)
+
+    @property
+    def capacity(self) -> int:
+        return self.k[0].shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Allocated bytes."""
+        return sum(t.numel() * t.element_size() for t in (*self.k, *self.v))
+
+    def _allocate(self, capacity: int) -> None:
+        c = self.config
+        shape = (self.batch, c.n_kv_heads, capacity, c.head_dim)
+        kept = self.length
+        for store in (self.k, self.v):
+            for layer in range(c.n_layers):
+                # Zeros: a masked position is multiplied by 0, and 0 · NaN would be NaN.
+                fresh = torch.zeros(shape, device=self._device, dtype=self._dtype)
+                if layer < len(store):
+                    if kept:
+                        fresh.narrow(2, 0, kept).copy_(store[layer].narrow(2, 0, kept))
+                    store[layer] = fresh
+                else:
+                    store.append(fresh)
+
+    def reserve(self, length: int) -> None:
+        """Make room for `length` positions.
+
+        Raises:
+            ContextFull: more than `max_length`.
+        """
+        if length > self.max_length:
+            raise ContextFull(
+                f"{length:,} tokens do not fit the model's context of {self.max_length:,}; "
+                "start a new conversation or shorten the text."
+            )
+        if length > self.capacity:
+            grown = max(length, min(2 * self.capacity, self.max_length))
+            self._allocate(grown)
+
+    def truncate(self, length: int) -> None:
+        """Forget everything from position `length` on, in every sequence."""
+        self.lengths = [min(n, length) for n in self.lengths]
+
+    def write(
+        self, layer: int, k: Tensor, v: Tensor, positions: Tensor, row: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Store new keys and values and return all that is to be attended.
+
+        Args:
+            layer: layer index.
+            k, v: (B, T, n_kv_heads, head_dim).
+            positions: (B, T), where they go; with `row` None and B > 1, T must be 1.
+            row: the one sequence meant (then B is 1), or None for all of them.
+
+        Returns:
+            Views (B, n_kv_heads, S, head_dim), S being the highest position + 1 that
+            `reserve`d lengths allow; the caller narrows or masks.
+        """
+        keys, values = self.k[layer], self.v[layer]
+        if row is not None:
+            keys, values = keys.narrow(0, row, 1), values.narrow(0, row, 1)
+        if keys.shape[0] == 1:
+            index = positions.view(-1)
+            keys.index_copy_(2, index, k.transpose(1, 2))
+            values.index_copy_(2, index, v.transpose(1, 2))
+        else:
+            # One new position each, at a different place in each sequence.
+            index = positions.view(-1, 1, 1, 1).expand(-1, keys.shape[1], 1, keys.shape[3])
+            keys.scatter_(2, index, k.transpose(1, 2))
+            values.scatter_(2, index, v.transpose(1, 2))
+        return keys, values

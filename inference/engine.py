@@ -1,0 +1,234 @@
+"""One model, its KV cache slots and its requests: `Engine.run(request)` yields events."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inference.api import (
+    Complete,
+    Counted,
+    CountTokens,
+    Event,
+    FillInMiddle,
+    Finished,
+    FinishReason,
+    Generate,
+    ModelCard,
+    PrefillProgress,
+    Timings,
+    Tokens,
+    Usage,
+)
+from inference.cache import KVCache
+from inference.errors import ContextFull, RequestError
+from inference.generation import PREFILL_CHUNK, decode, prefill
+from inference.prefix import reusable
+from inference.sampling import check, make_sampler
+from inference.stopping import StopStrings
+from inference.tokenizer import Tokenizer
+from inference.transformer import Transformer
+
+Runnable = Generate | Complete | FillInMiddle | CountTokens
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A KV cache and the ids whose keys and values it holds."""
+
+    cache: KVCache
+    ids: list[int] = field(default_factory=list)
+
+
+class Engine:
+    """Serves one request at a time on one model; plain objects, no process needed.
+
+    The KV cache of a slot is kept between requests and cut back to what the next
+    prompt shares with it, so a new turn computes only its new tokens.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        card: ModelCard | None = None,
+        *,
+        prefill_chunk: int = PREFILL_CHUNK,
+        slots: int = 2,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.card = card
+        self._chunk = prefill_chunk
+        self._most_slots = slots
+        self._slots: dict[str, _Slot] = {}
+        # Rows of a padded embedding that no token names must never be drawn.
+        padding = range(tokenizer.n_words, model.config.vocab_size)
+        self._banned = (*tokenizer.banned_ids, *padding)
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, *, device: str = "auto", dtype: str = "auto"
+    ) -> Engine:
+        """Load a model folder.
+
+        Raises:
+            CheckpointError, TokenizerError, SettingError: one sentence.
+        """
+        from inference.loading import load_engine
+
+        return load_engine(str(folder), device=device, dtype=dtype)
+
+    @property
+    def context(self) -> int:
+        """Most tokens a conversation can have."""
+        return self.model.config.max_position_embeddings
+
+    @property
+    def cache_nbytes(self) -> int:
+        """Bytes of all KV cache slots."""
+        return sum(slot.cache.nbytes for slot in self._slots.values())
+
+    def run(
+        self, request: Runnable, cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[Event]:
+        """Serve one request.
+
+        Args:
+            cancelled: asked between tokens and between prefill chunks.
+
+        Yields:
+            `PrefillProgress` and `Tokens` (one token each), then `Finished`; or `Counted`.
+
+        Raises:
+            InferenceError: one sentence for the user.
+        """
+        if isinstance(request, CountTokens):
+            yield Counted(request.id, len(self.tokenizer.encode_chat(request.messages)))
+            return
+        started = time.perf_counter()
+        check(request.sampling)
+        prompt = self._encode(request)
+        yield from self._generate(request, prompt, started, cancelled)
+
+    def _encode(self, request: Generate | Complete | FillInMiddle) -> list[int]:
+        match request:
+            case Generate():
+                prompt = self.tokenizer.encode_chat(request.messages)
+            case Complete():
+                prompt = self.tokenizer.encode_text(request.prompt)
+            case FillInMiddle():
+                prompt = self.tokenizer.encode_fim(request.prefix, request.suffix)
+        if not prompt:
+            raise RequestError("The prompt is empty; write something first.")
+        if len(prompt) >= self.context:
+            raise ContextFull(
+                f"The conversation takes {len(prompt):,} tokens and the model's context is "
+                f"{self.context:,}; start a new conversation or send less text."
+            )
+        return prompt
+
+    def _slot(self, name: str) -> _Slot:
+        """The named slot, made most recently used; the oldest one goes when there are many."""
+        slot = self._slots.pop(name, None)
+        if slot is None:
+            while len(self._slots) >= self._most_slots:
+                self._slots.pop(next(iter(self._slots)))
+            slot = _Slot(self.model.new_cache())
+        self._slots[name] = slot
+        return slot
+
+    def _generate(
+        self,
+        request: Generate | Complete | FillInMiddle,
+        prompt: list[int],
+        started: float,
+        cancelled: Callable[[], bool],
+    ) -> Iterator[Event]:
+        params = request.sampling
+        seed = params.seed if params.seed is not None else random.getrandbits(32)
+        slot = self._slot(request.slot)
+        reused = reusable(slot.ids, prompt)
+        # What an aborted forward pass left behind is cut off here, too.
+        slot.cache.truncate(reused)
+        del slot.ids[reused:]
+        room = self.context - len(prompt)
+        limit = min(params.max_tokens or room, room)
+
+        meter = _Meter(started, len(prompt), reused)
+        yield PrefillProgress(request.id, reused, len(prompt), reused)
+        logits = None
+        for start in range(reused, len(prompt), self._chunk):
+            if cancelled():
+                yield meter.finished(request.id, "cancelled", seed, prompt)
+                return
+            chunk = prompt[start : start + self._chunk]
+            logits = prefill(self.model, slot.cache, chunk, chunk_size=self._chunk)
+            slot.ids.extend(chunk)
+            yield PrefillProgress(request.id, len(slot.ids), len(prompt), reused)
+        assert logits is not None
+        meter.prefilled()
+
+        sampler = make_sampler(params, seed=seed, history=prompt, banned=self._banned)
+        detokenizer = self.tokenizer.detokenizer()
+        stops = StopStrings(request.stop)
+        reason: FinishReason = "length" if limit == params.max_tokens else "context_full"
+        steps = decode(
+            self.model, slot.cache, logits, sampler, max_tokens=limit, fed=slot.ids.append
+        )
+        while True:
+            if cancelled():
+                reason = "cancelled"
+                break
+            drawn = next(steps, None)
+            if drawn is None:
+                break
+            token, logprob = drawn
+            meter.token()
+            text = stops.feed(detokenizer.add(token))
+            yield Tokens(request.id, (token,), (logprob,), text)
+            if token in self.tokenizer.stop_ids or stops.hit:
+                reason = "stop"
+                break
+        tail = "" if stops.hit else stops.feed(detokenizer.flush()) + stops.flush()
+        if tail:
+            yield Tokens(request.id, (), (), tail)
+        yield meter.finished(request.id, reason, seed, prompt)
+
+
+class _Meter:
+    """Counts and times one generation."""
+
+    def __init__(self, started: float, prompt: int, reused: int) -> None:
+        self._started = started
+        self._prompt = prompt
+        self._reused = reused
+        self._tokens = 0
+        self._prefill_s = 0.0
+        self._first = self._last = started
+
+    def prefilled(self) -> None:
+        self._prefill_s = time.perf_counter() - self._started
+
+    def token(self) -> None:
+        self._last = time.perf_counter()
+        if self._tokens == 0:
+            self._first = self._last
+        self._tokens += 1
+
+    def finished(
+        self, request_id: int, reason: FinishReason, seed: int, prompt: list[int]
+    ) -> Finished:
+        decode_s = self._last - self._first
+        rate = (self._tokens - 1) / decode_s if self._tokens > 1 and decode_s > 0 else 0.0
+        timings = Timings(
+            prefill_s=self._prefill_s,
+            ttft_s=self._first - self._started if self._tokens else 0.0,
+            decode_s=decode_s,
+            decode_tokens_per_s=rate,
+        )
+        usage = Usage(self._prompt, self._reused, self._tokens)
+        return Finished(request_id, reason, usage, timings, seed, tuple(prompt))

@@ -1,0 +1,159 @@
+"""Prefill and decode: `prefill` and `decode` for one sequence, `generate` for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from inference.api import SamplingParams
+from inference.cache import KVCache
+from inference.errors import RequestError
+from inference.sampling import Sampler, check, make_sampler
+from inference.transformer import Transformer
+
+PREFILL_CHUNK = 256
+
+
+def prefill(
+    model: Transformer,
+    cache: KVCache,
+    ids: Sequence[int],
+    *,
+    chunk_size: int = PREFILL_CHUNK,
+    done: Callable[[Sequence[int]], bool] = lambda _: True,
+) -> Tensor | None:
+    """Run `ids` through the model in chunks, behind what the cache holds.
+
+    Args:
+        done: called with each chunk's ids once they are in the cache; returning False
+            stops there.
+
+    Returns:
+        Logits of the last position, (vocab_size,) fp32; None when stopped.
+    """
+    logits = None
+    for start in range(0, len(ids), chunk_size):
+        chunk = ids[start : start + chunk_size]
+        tokens = torch.tensor([chunk], dtype=torch.long, device=model.device)
+        logits = model(tokens, cache)[0, -1]
+        if not done(chunk):
+            return None
+    return logits
+
+
+def decode(
+    model: Transformer,
+    cache: KVCache,
+    logits: Tensor,
+    sampler: Sampler,
+    *,
+    max_tokens: int,
+    fed: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[int, float]]:
+    """Draw up to `max_tokens` tokens, each fed back when the next one is asked for.
+
+    Args:
+        logits: of the last prompt position, from `prefill`.
+        fed: called with a token once it is in the cache; the last one drawn is not.
+
+    Yields:
+        (token id, logprob). The caller ends the iteration at a stop token.
+    """
+    for left in range(max_tokens, 0, -1):
+        token, logprob = sampler(logits)
+        yield token, logprob
+        if left > 1:
+            logits = model(torch.tensor([[token]], device=model.device), cache)[0, -1]
+            fed(token)
+
+
+def generate(
+    encoded_prompts: Sequence[Sequence[int]],
+    model: Transformer,
+    *,
+    max_tokens: int,
+    temperature: float,
+    chunk_size: int | None = None,
+    eos_id: int | Collection[int] | None = None,
+    top_p: float = 0.8,
+    seed: int | None = None,
+) -> tuple[list[list[int]], list[list[float]]]:
+    """Complete a batch of prompts; the signature and meaning of the reference's `generate`.
+
+    Args:
+        encoded_prompts: token ids, at least one each; lengths may differ.
+        max_tokens: for each prompt.
+        temperature: 0 is greedy.
+        chunk_size: prefill chunk in tokens; the result does not depend on it.
+        eos_id: id or ids that end a sequence; not part of the result.
+        top_p: nucleus of the sampling (0.8 is fixed in the reference).
+        seed: of the sampling, one stream a prompt; None draws one.
+
+    Returns:
+        tokens: the generated ids of each prompt.
+        logprobs: of each prompt's ids after the first, then of its generated ids.
+
+    Raises:
+        RequestError, SettingError, ContextFull: one sentence.
+    """
+    params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+    check(params)
+    if any(not prompt for prompt in encoded_prompts):
+        raise RequestError("A prompt is empty; the model needs at least one token to start from.")
+    if not encoded_prompts:
+        return [], []
+    batch = len(encoded_prompts)
+    stop_ids = {eos_id} if isinstance(eos_id, int) else set(eos_id or ())
+    base = torch.seed() >> 1 if seed is None else seed
+    samplers = [make_sampler(params, seed=base + n) for n in range(batch)]
+    longest = max(map(len, encoded_prompts))
+    cache = model.new_cache(batch=batch, max_length=longest + max_tokens)
+
+    logprobs: list[list[float]] = []
+    last: list[Tensor] = []
+    for row, prompt in enumerate(encoded_prompts):
+        scores, logits = _score(model, cache, prompt, row, chunk_size or PREFILL_CHUNK)
+        logprobs.append(scores)
+        last.append(logits)
+
+    tokens: list[list[int]] = [[] for _ in range(batch)]
+    active = set(range(batch))
+    for left in range(max_tokens, 0, -1):
+        step = [0] * batch
+        for row in sorted(active):
+            token, logprob = samplers[row](last[row])
+            if token in stop_ids:
+                active.remove(row)
+                continue
+            tokens[row].append(token)
+            logprobs[row].append(logprob)
+            step[row] = token
+        if not active or left == 1:
+            break
+        logits = model(torch.tensor(step, device=model.device).unsqueeze(1), cache)
+        for row in range(batch):
+            if row in active:
+                last[row] = logits[row, -1]
+            else:
+                cache.lengths[row] -= 1  # what a finished row was fed does not count
+    return tokens, logprobs
+
+
+def _score(
+    model: Transformer, cache: KVCache, prompt: Sequence[int], row: int, chunk_size: int
+) -> tuple[list[float], Tensor]:
+    """Prefill one row; logprobs of prompt[1:] and the logits that follow the prompt."""
+    scores: list[float] = []
+    logits = torch.empty(0)
+    for start in range(0, len(prompt), chunk_size):
+        chunk = torch.tensor([prompt[start : start + chunk_size]], device=model.device)
+        logits = model(chunk, cache, row=row, last_only=False)[0]
+        targets = prompt[start + 1 : start + 1 + chunk.shape[1]]
+        if targets:
+            index = torch.tensor(targets, device=logits.device).unsqueeze(1)
+            known = logits.narrow(0, 0, len(targets))
+            picked = known.log_softmax(-1).gather(1, index).squeeze(1)
+            scores.extend(picked.tolist())
+    return scores, logits[-1]

@@ -1,0 +1,181 @@
+"""A model's name → a ready `Engine`: folder, device, dtype, threads, model card."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from inference import starter
+from inference.api import ModelCard, SamplingParams, Shape
+from inference.checkpoint import WEIGHTS, check_folder
+from inference.engine import Engine
+from inference.errors import CheckpointError, SettingError
+from inference.tokenizer import Tokenizer
+from inference.transformer import Transformer
+
+Progress = Callable[[str, int, int], None]
+
+_DTYPES = {
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "float32": torch.float32,
+    "fp32": torch.float32,
+}
+_STARTER_NOTICE = (
+    "This is a tiny demo model (135M parameters, SmolLM2): quick to try, often wrong. "
+    "Open a Mistral model's folder for real work."
+)
+# So tiny a model talks best when held tightly.
+_STARTER_SAMPLING = SamplingParams(temperature=0.2, top_p=0.9, repetition_penalty=1.1)
+_MOST_THREADS = 1024
+
+
+def load_engine(
+    model: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+    fetch: bool = False,
+    source: str = "",
+    progress: Progress = lambda stage, done, total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Engine:
+    """Load `model` (a folder, or `starter`).
+
+    Args:
+        device: auto, cpu, cuda, cuda:N or mps.
+        dtype: auto (the file's), bfloat16, float16 or float32.
+        threads: CPU threads; None leaves one core free.
+        fetch, source: whether and from where the starter may be obtained.
+        progress: called with (stage, bytes done, bytes in all).
+
+    Raises:
+        InferenceError: one sentence.
+    """
+    target = pick_device(device)
+    wanted = pick_dtype(dtype)
+    used_threads = _set_threads(threads)
+    is_starter = model == starter.NAME
+    if is_starter:
+        folder = starter.ensure(progress, fetch=fetch, source=source or None, cancelled=cancelled)
+    else:
+        folder = Path(model).expanduser()
+        check_folder(folder)
+        folder = folder.resolve()
+    progress("opening", 0, 0)
+    # The tokenizer first: a folder that lacks it should not make the user wait for weights.
+    tokenizer = Tokenizer.from_folder(folder)
+    weights = Transformer.from_folder(
+        folder,
+        device=target,
+        dtype=wanted,
+        progress=lambda done, total: progress("reading weights", done, total),
+    )
+    config = weights.config
+    if tokenizer.n_words > config.vocab_size:
+        raise CheckpointError(
+            f"The tokenizer in {folder} has {tokenizer.n_words:,} tokens and the model only "
+            f"{config.vocab_size:,}; they do not belong together."
+        )
+    tokenizer.fingerprint = f"{fingerprint(folder)}-{tokenizer.fingerprint}"
+    capabilities = ["instruct"]
+    if tokenizer.has_fim:
+        capabilities.append("fim")
+    if tokenizer.has_tools:
+        capabilities.append("tools")
+    known_starter = is_starter or (folder / "starter.json").is_file()
+    card = ModelCard(
+        name="SmolLM2-135M-Instruct" if known_starter else folder.name,
+        path=str(folder),
+        shape=Shape(
+            dim=config.dim,
+            n_layers=config.n_layers,
+            n_heads=config.n_heads,
+            n_kv_heads=config.n_kv_heads,
+            vocab_size=config.vocab_size,
+            n_params=weights.n_params,
+        ),
+        dtype=str(weights.dtype).removeprefix("torch."),
+        device=str(weights.device),
+        threads=used_threads,
+        context=config.max_position_embeddings,
+        capabilities=tuple(capabilities),
+        fingerprint=tokenizer.fingerprint,
+        tokenizer=tokenizer.label,
+        sampling=_STARTER_SAMPLING if known_starter else SamplingParams(),
+        notice=_STARTER_NOTICE if known_starter else "",
+    )
+    return Engine(weights, tokenizer, card)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first of CUDA, MPS and CPU that torch can use.
+
+    Raises:
+        SettingError: a device that torch does not have here.
+    """
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SettingError(
+            f"The device {name!r} is not known; use auto, cpu, cuda, cuda:N or mps."
+        ) from None
+    usable = {"cpu": True, "cuda": has_cuda, "mps": has_mps}
+    if not usable.get(device.type, False):
+        raise SettingError(f"The device {name!r} is not available to torch here; try --device cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingError(f"There is no {name}; torch sees {torch.cuda.device_count()} GPU(s).")
+    return device
+
+
+def pick_dtype(name: str) -> torch.dtype | None:
+    """None for `auto`: the dtype of the file.
+
+    Raises:
+        SettingError: an unknown name.
+    """
+    if name == "auto":
+        return None
+    if name not in _DTYPES:
+        raise SettingError(
+            f"The dtype {name!r} is not known; use auto, bfloat16, float16 or float32."
+        )
+    return _DTYPES[name]
+
+
+def _set_threads(threads: int | None) -> int:
+    """Set torch's CPU threads. By default one core is left to everything else: with all
+    of them taken, any other busy process stalls every parallel region."""
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise SettingError(f"threads is {threads}; it must be 1 to {_MOST_THREADS}.")
+    affinity = getattr(os, "sched_getaffinity", None)
+    available = len(affinity(0)) if affinity else os.cpu_count() or 1
+    count = threads or max(1, min(available - 1, 16))
+    torch.set_num_threads(count)
+    return count
+
+
+def fingerprint(folder: Path) -> str:
+    """A short digest of a model: its params.json and the header, size and samples of its
+    weights. Reading all of a large model for it would take minutes."""
+    digest = hashlib.sha256((folder / "params.json").read_bytes())
+    path = folder / WEIGHTS
+    size = path.stat().st_size
+    digest.update(str(size).encode())
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+        digest.update(file.read(min(header, 16 << 20)))
+        for n in range(64):
+            file.seek(n * max(0, size - 4096) // 63)
+            digest.update(file.read(4096))
+    return digest.hexdigest()[:16]

@@ -1,0 +1,94 @@
+"""The engine process's way up: a writer thread that batches tokens and never blocks the model."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+
+from inference import wire
+from inference.api import Event, Heartbeat, LoadProgress, PrefillProgress, Tokens
+
+BATCH_SECONDS = 0.02
+HEARTBEAT_SECONDS = 1.0
+
+
+class Outbox:
+    """Events in, frames out, from a thread of its own.
+
+    Tokens of one generation are joined for about 20 ms, and for as long as the reader
+    does not read: a stopped UI costs no more memory than the reply itself, and neither
+    delays the model nor a cancel. A heartbeat is sent each second.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._pending: deque[Event] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread.start()
+
+    def put(self, event: Event) -> None:
+        """Hand over an event; returns at once."""
+        with self._changed:
+            last = self._pending[-1] if self._pending else None
+            joined = _join(last, event)
+            if joined is not None:
+                self._pending[-1] = joined
+                return  # the writer is awake already
+            self._pending.append(event)
+            self._changed.notify()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Send what is pending and end the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        sent_tokens = 0.0
+        while True:
+            with self._changed:
+                if not self._pending and not self._closing:
+                    self._changed.wait(HEARTBEAT_SECONDS)
+                if not self._pending:
+                    if self._closing:
+                        return
+                    batch: list[Event] = [Heartbeat()]
+                else:
+                    if isinstance(self._pending[0], Tokens) and len(self._pending) == 1:
+                        # `put` does not notify for a joined token, so this is one nap.
+                        rest = sent_tokens + BATCH_SECONDS - time.monotonic()
+                        if rest > 0 and not self._closing:
+                            self._changed.wait(rest)
+                    batch = list(self._pending)
+                    self._pending.clear()
+            if any(isinstance(event, Tokens) for event in batch):
+                sent_tokens = time.monotonic()
+            try:
+                self._sock.sendall(b"".join(map(wire.encode, batch)))
+            except OSError:
+                return  # the other side is gone; the reader thread ends the process
+
+
+def _join(last: Event | None, event: Event) -> Event | None:
+    """One event that says what both say, or None."""
+    match last, event:
+        case (Tokens(), Tokens()) if last.id == event.id:
+            return replace(
+                last,
+                ids=last.ids + event.ids,
+                logprobs=last.logprobs + event.logprobs,
+                text=last.text + event.text,
+            )
+        case (PrefillProgress(), PrefillProgress()) if last.id == event.id:
+            return event
+        case (LoadProgress(), LoadProgress()) if last.id == event.id and (
+            last.stage == event.stage
+        ):
+            return event
+    return None

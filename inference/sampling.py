@@ -1,0 +1,133 @@
+"""Drawing the next token: a sampler is a closure over its settings and its generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from inference.api import SamplingParams
+from inference.errors import RequestError, SettingError
+
+# Enough candidates for any usual top-p; sorting them costs a tenth of sorting all logits.
+_SHORTLIST = 256
+
+Sampler = Callable[[Tensor], tuple[int, float]]
+
+
+def check(params: SamplingParams) -> None:
+    """Refuse impossible settings.
+
+    Raises:
+        SettingError: one sentence that names the setting and its range.
+    """
+
+    def within(name: str, value: float, low: float, high: float) -> None:
+        if not (low <= value <= high):  # NaN fails too
+            upper = "" if math.isinf(high) else f" to {high:g}"
+            raise SettingError(f"{name} is {value:g}; it must be {low:g}{upper or ' or more'}.")
+
+    within("temperature", params.temperature, 0.0, 100.0)
+    within("top_k", params.top_k, 0, math.inf)
+    within("top_p", params.top_p, 0.0, 1.0)
+    within("min_p", params.min_p, 0.0, 1.0)
+    if not 0.0 < params.repetition_penalty <= 100.0:
+        raise SettingError(
+            f"repetition_penalty is {params.repetition_penalty:g}; it must be above 0, up to 100."
+        )
+    if params.max_tokens is not None:
+        within("max_tokens", params.max_tokens, 1, math.inf)
+    if params.seed is not None:
+        within("seed", params.seed, 0, 2**63 - 1)
+
+
+def make_sampler(
+    params: SamplingParams,
+    *,
+    seed: int,
+    history: Iterable[int] = (),
+    banned: Sequence[int] = (),
+) -> Sampler:
+    """A function from logits (vocab_size,) fp32 to (token id, logprob).
+
+    The logprob is the model's own (log-softmax of the untouched logits), as in the
+    reference. Filters apply in the order penalty, temperature, top-k, top-p, min-p; the
+    most likely token always survives.
+
+    Args:
+        params: checked settings.
+        seed: of the generator, which lives on the CPU: the same draws on every device.
+        history: ids that the repetition penalty (Keskar et al. 2019) applies to; every
+            drawn id joins them.
+        banned: ids that are never drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    seen: Tensor | None = None
+    past = sorted(set(history)) if params.repetition_penalty != 1.0 else []
+    banned_index = torch.tensor(list(banned), dtype=torch.long) if banned else None
+
+    def sample(logits: Tensor) -> tuple[int, float]:
+        nonlocal seen, banned_index
+        adjusted = logits
+        if params.repetition_penalty != 1.0:
+            if seen is None:
+                seen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+                seen[torch.tensor(past, dtype=torch.long, device=logits.device)] = True
+            penalty = params.repetition_penalty
+            penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
+            adjusted = torch.where(seen, penalised, logits)
+        if banned_index is not None:
+            banned_index = banned_index.to(logits.device)
+            adjusted = adjusted.index_fill(-1, banned_index, -torch.inf)
+        if params.temperature == 0.0 or params.top_k == 1:
+            token = int(adjusted.argmax())
+        else:
+            token = _draw(adjusted, params, generator)
+        logprob = float(logits[token] - logits.logsumexp(-1))
+        if math.isnan(logprob):
+            raise RequestError(
+                "The model computed no valid probabilities (NaN); its weights may be damaged, "
+                "or the dtype too narrow: try --dtype float32."
+            )
+        if seen is not None:
+            seen[token] = True
+        return token, logprob
+
+    return sample
+
+
+def _draw(logits: Tensor, params: SamplingParams, generator: torch.Generator) -> int:
+    vocab = logits.shape[-1]
+    # All softmax masses below are relative to the whole vocabulary, not the shortlist.
+    scaled = logits / params.temperature
+    total = scaled.logsumexp(-1)
+    size = min(params.top_k or _SHORTLIST, vocab)
+    while True:
+        values, ids = scaled.topk(size)
+        if params.top_k:
+            total = values.logsumexp(-1)
+        probs = (values - total).exp().cpu()
+        mass_before = probs.cumsum(-1) - probs
+        enough = bool(params.top_k) or size == vocab
+        if not enough:
+            enough = params.top_p < 1.0 and float(mass_before[-1]) >= params.top_p
+            enough = enough or float(probs[-1]) < params.min_p * float(probs[0])
+        if enough:
+            break
+        size = vocab
+    keep = torch.ones_like(probs, dtype=torch.bool)
+    if params.top_p < 1.0:
+        keep &= mass_before < params.top_p
+    if params.min_p > 0.0:
+        keep &= probs >= params.min_p * probs[0]
+    keep[0] = True
+    probs = probs * keep
+    if not bool(torch.isfinite(probs).all()):
+        return int(ids[0])  # the caller's NaN check explains
+    cumulative = probs.double().cumsum(-1)
+    point = torch.rand((), generator=generator, dtype=torch.float64) * cumulative[-1]
+    choice = int(torch.searchsorted(cumulative, point, right=True))
+    last = int(keep.nonzero()[-1])
+    return int(ids[min(choice, last)])

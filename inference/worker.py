@@ -1,0 +1,174 @@
+"""The engine process: requests in from one end of a socket, events out.
+
+Started with `python -m inference.worker FD PARENT_PID`; it ends when the socket closes
+or its parent dies. Its standard output and error are a log file, never the terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+from inference import wire
+from inference.api import (
+    Cancel,
+    Failed,
+    LoadModel,
+    LoadProgress,
+    Ready,
+    Request,
+    Shutdown,
+)
+from inference.errors import InferenceError, RequestError
+from inference.outbox import Outbox
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
+
+log = logging.getLogger("inference.worker")
+
+_LAST_MOMENTS = 2.0  # seconds for an orderly end once the socket has closed
+
+
+class Worker:
+    """Reads requests in a thread, so that a cancel is seen while the model computes;
+    serves them one by one in the main thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._outbox = Outbox(sock)
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._cancelled: set[int] = set()
+        self._closing = threading.Event()
+        self._engine: Engine | None = None
+
+    def run(self) -> None:
+        """Serve until the socket closes or a `Shutdown` comes."""
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        while (request := self._queue.get()) is not None:
+            if self._is_cancelled(request.id) and not self._closing.is_set():
+                self._outbox.put(Failed(request.id, "cancelled", "Cancelled."))
+            else:
+                self._serve(request)
+            self._cancelled.discard(request.id)
+        self._outbox.close()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                request = wire.receive(self._sock)
+                if request is None or isinstance(request, Shutdown):
+                    break
+                if isinstance(request, Cancel):
+                    self._cancelled.add(request.target)
+                else:
+                    self._queue.put(request)  # type: ignore[arg-type]
+        except (OSError, wire.WireError) as error:
+            log.warning("the connection ended: %s", error)
+        self._closing.set()
+        self._queue.put(None)
+        time.sleep(_LAST_MOMENTS)  # the main thread may be deep in a forward pass
+        os._exit(0)
+
+    def _is_cancelled(self, request_id: int) -> bool:
+        return self._closing.is_set() or request_id in self._cancelled
+
+    def _serve(self, request: Request) -> None:
+        try:
+            if isinstance(request, LoadModel):
+                self._load(request)
+                return
+            if self._engine is None:
+                raise RequestError("No model is loaded yet.")
+            assert not isinstance(request, Cancel | Shutdown)
+            for event in self._engine.run(request, lambda: self._is_cancelled(request.id)):
+                self._outbox.put(event)
+        except InferenceError as error:
+            if error.detail:
+                log.info("%s", error.detail)
+            self._outbox.put(Failed(request.id, error.kind, str(error), error.detail))
+        except Exception as error:
+            log.exception("request %d failed", request.id)
+            self._outbox.put(Failed(request.id, *_explain(error), traceback.format_exc()))
+
+    def _load(self, request: LoadModel) -> None:
+        started = time.perf_counter()
+        self._outbox.put(LoadProgress(request.id, "starting the engine", 0, 0))
+        self._engine = None  # frees the old model before the new one needs the memory
+        from inference.loading import load_engine
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if self._is_cancelled(request.id):
+                raise RequestError("Loading was cancelled.")
+            self._outbox.put(LoadProgress(request.id, stage, done, total))
+
+        self._engine = load_engine(
+            request.model,
+            device=request.device,
+            dtype=request.dtype,
+            threads=request.threads,
+            fetch=request.fetch,
+            source=request.source,
+            progress=progress,
+            cancelled=lambda: self._is_cancelled(request.id),
+        )
+        assert self._engine.card is not None
+        self._outbox.put(Ready(request.id, self._engine.card, time.perf_counter() - started))
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """(kind, sentence) for an error that no one foresaw, or that memory ran out."""
+    import torch
+
+    text = str(error)
+    starved = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in text
+    )
+    if starved:
+        return "memory", (
+            "There is not enough memory for this; use a smaller model, or a shorter conversation."
+        )
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return "system", f"The system refused{where}: {error.strerror or text}."
+    return "internal", (
+        f"The engine failed unexpectedly ({type(error).__name__}); the log has the details."
+    )
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ask Linux for SIGKILL when the parent dies; elsewhere the closing socket must do."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            pr_set_pdeathsig = 1
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def main() -> None:
+    """Entry of the process; see the module's description."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    _end_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the app decides what Ctrl+C means
+    sock = socket.socket(fileno=descriptor)
+    Worker(sock).run()
+    # Native threads of torch may still run; an ordinary exit can abort under them.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

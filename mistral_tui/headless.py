@@ -1,0 +1,219 @@
+"""One answer on standard output, without a UI: `mistral-tui MODEL -p TEXT`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from inference.api import (
+    Failed,
+    Finished,
+    Generate,
+    LoadModel,
+    LoadProgress,
+    Message,
+    ModelCard,
+    Ready,
+    SamplingParams,
+    Tokens,
+)
+from mistral_tui.conversation import ModelChoice
+from mistral_tui.engine_client import EngineClient, LocalEngine
+from mistral_tui.sanitize import sanitize
+
+INTERRUPTED = 130
+_MOST_INPUT = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What `-p` was asked to do."""
+
+    choice: ModelChoice
+    prompt: str
+    system: str = ""
+    as_json: bool = False
+    fetch: bool = False
+
+
+def piped_input() -> str:
+    """What was piped or redirected into standard input; empty for a terminal or nothing."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return ""
+    if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
+        return ""
+    data = sys.stdin.buffer.read(_MOST_INPUT + 1)
+    if len(data) > _MOST_INPUT:
+        raise ValueError(f"standard input is longer than {_MOST_INPUT >> 20} MB")
+    return data.decode("utf-8", "replace")
+
+
+def run(
+    ask: Ask,
+    sampling: Callable[[SamplingParams], SamplingParams],
+    log_path: Path,
+) -> int:
+    """Answer and return the exit code: 0 good, 1 failed (a sentence on stderr), 130 interrupted."""
+    try:
+        return asyncio.run(_run(ask, sampling, LocalEngine(log_path)))
+    except BrokenPipeError:
+        # The reader has what it wanted; no complaint when Python flushes at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+async def _run(
+    ask: Ask, sampling: Callable[[SamplingParams], SamplingParams], client: EngineClient
+) -> int:
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupted.set)
+    loop.add_signal_handler(signal.SIGTERM, interrupted.set)
+    answering = asyncio.create_task(_answer(ask, sampling, client))
+    waiting = asyncio.create_task(interrupted.wait())
+    try:
+        await asyncio.wait({answering, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            answering.cancel()
+            _line(sys.stdout, "")
+            return INTERRUPTED
+        return answering.result()
+    finally:
+        waiting.cancel()
+        await client.close()
+
+
+async def _answer(
+    ask: Ask, sampling: Callable[[SamplingParams], SamplingParams], client: EngineClient
+) -> int:
+    await client.start()
+    loaded = await _load(ask, client)
+    if isinstance(loaded, Failed):
+        return _failed(loaded)
+    card, load_s = loaded
+    messages = [Message("system", ask.system)] if ask.system else []
+    messages.append(Message("user", ask.prompt))
+    request = Generate(client.next_id(), tuple(messages), sampling(card.sampling))
+    text: list[str] = []
+    ids: list[int] = []
+    logprobs: list[float] = []
+    finished: Finished | None = None
+    async for event in client.submit(request):
+        match event:
+            case Tokens():
+                text.append(event.text)
+                ids.extend(event.ids)
+                logprobs.extend(event.logprobs)
+                if not ask.as_json:
+                    sys.stdout.write(sanitize(event.text))
+                    sys.stdout.flush()
+            case Finished():
+                finished = event
+            case Failed():
+                if text and not ask.as_json:
+                    _line(sys.stdout, "")
+                return _failed(event)
+    assert finished is not None
+    if ask.as_json:
+        result = _result(card, load_s, "".join(text), ids, logprobs, finished)
+        _line(sys.stdout, json.dumps(result))
+    elif not "".join(text).endswith("\n"):
+        _line(sys.stdout, "")
+    return 0
+
+
+async def _load(ask: Ask, client: EngineClient) -> tuple[ModelCard, float] | Failed:
+    choice = ask.choice
+    request = LoadModel(
+        client.next_id(),
+        choice.model,
+        device=choice.device,
+        dtype=choice.dtype,
+        threads=choice.threads,
+        fetch=ask.fetch,
+    )
+    meter = ProgressLine(sys.stderr)
+    async for event in client.submit(request):
+        match event:
+            case LoadProgress():
+                meter.show(event.stage, event.done, event.total)
+            case Ready():
+                meter.clear()
+                return event.card, event.load_s
+            case Failed():
+                meter.clear()
+                return event
+    raise AssertionError("a load ends with Ready or Failed")
+
+
+class ProgressLine:
+    """One line that is written over, on a terminal; nothing elsewhere."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out if out.isatty() else None
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` bytes; `total` 0: not known."""
+        share = f" {done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else " …"
+        if self._out:
+            self._out.write(f"\r\x1b[K{sanitize(stage)}{share}")
+            self._out.flush()
+
+    def clear(self) -> None:
+        if self._out:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+
+def _result(
+    card: ModelCard,
+    load_s: float,
+    text: str,
+    ids: list[int],
+    logprobs: list[float],
+    finished: Finished,
+) -> dict[str, object]:
+    """The published keys of `-p --json`; they stay."""
+    timings = asdict(finished.timings)
+    return {
+        "text": text,
+        "ids": ids,
+        "logprobs": logprobs,
+        "prompt_ids": list(finished.prompt_ids),
+        "prompt_tokens": finished.usage.prompt_tokens,
+        "reused_tokens": finished.usage.reused_tokens,
+        "completion_tokens": finished.usage.completion_tokens,
+        "finish_reason": finished.reason,
+        "seed": finished.seed,
+        "timings": {"load_s": load_s, **timings},
+        "model": {
+            "name": card.name,
+            "path": card.path,
+            "dtype": card.dtype,
+            "device": card.device,
+            "threads": card.threads,
+            "fingerprint": card.fingerprint,
+        },
+    }
+
+
+def _failed(event: Failed) -> int:
+    _line(sys.stderr, f"mistral-tui: {sanitize(event.sentence)}")
+    if event.kind in ("internal", "worker_lost") and event.detail:
+        _line(sys.stderr, sanitize(event.detail.strip().splitlines()[-1]))
+    return 1
+
+
+def _line(out: TextIO, text: str) -> None:
+    out.write(text + "\n")
+    out.flush()
