@@ -11,9 +11,9 @@ import torch
 
 from inference import starter
 from inference.api import ModelCard, SamplingParams, Shape
-from inference.checkpoint import WEIGHTS, check_folder
 from inference.engine import Engine
 from inference.errors import CheckpointError, SettingError
+from inference.folder import WEIGHTS, inspect_folder
 from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
 
@@ -67,7 +67,7 @@ def load_engine(
         folder = starter.ensure(progress, fetch=fetch, source=source or None, cancelled=cancelled)
     else:
         folder = Path(model).expanduser()
-        check_folder(folder)
+        inspect_folder(folder)
         folder = folder.resolve()
     progress("opening", 0, 0)
     # The tokenizer first: a folder that lacks it should not make the user wait for weights.

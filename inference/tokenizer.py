@@ -25,8 +25,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from inference.api import Message
 from inference.errors import RequestError, TokenizerError
-
-_SPM_VERSIONS = ("v15", "v13", "v11", "v7m1", "v7", "v3", "v2", "v1")
+from inference.folder import find_tokenizer
 
 
 class Tokenizer:
@@ -88,23 +87,13 @@ class Tokenizer:
                 stop_ids=chatml.STOP_IDS,
                 banned_ids=chatml.BANNED_IDS,
             )
-        path = folder / "tekken.json"
-        if path.is_file():
-            tokenizer = MistralTokenizer.from_file(path)
-            version = tokenizer.instruct_tokenizer.tokenizer.version.value
-            return cls(tokenizer, label=f"tekken {version}", fingerprint=_digest(path))
-        for version in _SPM_VERSIONS:
-            path = folder / f"tokenizer.model.{version}"
-            if path.is_file():
-                tokenizer = MistralTokenizer.from_file(path)
-                return cls(tokenizer, label=f"spm {version}", fingerprint=_digest(path))
-        path = folder / "tokenizer.model"
-        if path.is_file():
+        path = find_tokenizer(folder)
+        if path.name == "tokenizer.model":
             return cls._from_unversioned(path)
-        raise TokenizerError(
-            f"{folder} has no tokenizer (tekken.json, tokenizer.model.v3 or tokenizer.model); "
-            "copy it beside the weights."
-        )
+        tokenizer = MistralTokenizer.from_file(path)
+        base = tokenizer.instruct_tokenizer.tokenizer
+        family = "tekken" if isinstance(base, Tekkenizer) else "spm"
+        return cls(tokenizer, label=f"{family} {base.version.value}", fingerprint=_digest(path))
 
     @classmethod
     def _from_unversioned(cls, path: Path) -> Tokenizer:

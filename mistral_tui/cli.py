@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from mistral_tui.conversation import ModelChoice
+    from mistral_tui.choices import ModelChoice, SamplingChoice
 
 STARTER = "starter"
 COMMANDS = ("chat", "pull")
@@ -138,18 +137,17 @@ def chat(
 
         typer.echo(f"mistral-tui {installed('mistral-tui')}")
         return
-    from mistral_tui.conversation import ModelChoice, with_overrides
+    from mistral_tui.choices import ModelChoice, SamplingChoice
 
-    said: dict[str, float | int | None] = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_p": top_p,
-        "top_k": top_k,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "seed": seed,
-    }
-    sampling = partial(with_overrides, **said)
+    sampling = SamplingChoice(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
     choice = ModelChoice(resolve(model), device=device, dtype=dtype, threads=threads)
     if prompt is not None:
         _print_answer(choice, sampling, prompt, system, as_json)
@@ -157,6 +155,8 @@ def chat(
         _usage("--json goes with -p.")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         _usage("The chat needs a terminal; for one answer without it use -p TEXT.")
+    if choice.model not in ("", STARTER):
+        _check_folder(choice.model)
     from mistral_tui.app import run
 
     sys.exit(run(choice, sampling=sampling, system_prompt=system, reopen=continue_, theme=theme))
@@ -211,7 +211,7 @@ def resolve(model: str) -> str:
 
 def _print_answer(
     choice: ModelChoice,
-    sampling: partial[object],
+    sampling: SamplingChoice,
     prompt: str,
     system: str,
     as_json: bool,
@@ -233,12 +233,23 @@ def _print_answer(
     fetch = choice.model == STARTER  # asked for by name: that is consent to its download
     if not choice.model:
         choice = replace(choice, model=last_model())
-    ask = headless.Ask(choice, text, system=system, as_json=as_json, fetch=fetch)
+    ask = headless.Ask(choice, text, sampling, system=system, as_json=as_json, fetch=fetch)
     try:
         log = paths.log_dir() / "engine.log"
     except paths.FolderError as error:
         _fail(str(error))
-    sys.exit(headless.run(ask, sampling, log))  # type: ignore[arg-type]
+    sys.exit(headless.run(ask, log))
+
+
+def _check_folder(folder: str) -> None:
+    """A folder that cannot be a model is refused before the screen is taken."""
+    from inference.errors import InferenceError
+    from inference.folder import inspect_folder
+
+    try:
+        inspect_folder(Path(folder))
+    except InferenceError as error:
+        _fail(str(error))
 
 
 def last_model() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from inference import api
@@ -21,13 +21,14 @@ from inference.api import (
     ModelCard,
     PrefillProgress,
     Ready,
-    SamplingParams,
     Timings,
     Tokens,
     Usage,
 )
+from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import EngineClient
-from mistral_tui.store import AsyncStore, Conversation, FinalStatus, Message, StoreError
+from mistral_tui.schema import Conversation, FinalStatus, Message, StoreError
+from mistral_tui.store import AsyncStore
 
 SAVE_SECONDS = 0.4  # a killed app loses at most this much of a reply
 EngineState = Literal["off", "loading", "ready", "lost", "failed"]
@@ -121,16 +122,6 @@ Happening = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """What to load and how, as the command line says it."""
-
-    model: str
-    device: str = "auto"
-    dtype: str = "auto"
-    threads: int | None = None
-
-
 @dataclass(slots=True)
 class _Turn:
     """The reply being written."""
@@ -159,7 +150,7 @@ class Session:
         tell: Callable[[Happening], None],
         *,
         choice: ModelChoice,
-        sampling: Callable[[SamplingParams], SamplingParams] = lambda recommended: recommended,
+        sampling: SamplingChoice = SamplingChoice(),  # noqa: B008 (frozen)
         system_prompt: str = "",
     ) -> None:
         self._store = store
@@ -179,6 +170,11 @@ class Session:
     def answering(self) -> bool:
         """Whether a reply is being written or waited for."""
         return self._turn is not None or self._waiting
+
+    @property
+    def running_message_id(self) -> int | None:
+        """The reply being written."""
+        return self._turn.message.id if self._turn else None
 
     # ── the engine ──────────────────────────────────────────────────────────────────
 
@@ -225,11 +221,11 @@ class Session:
         self._tell(Opened(None, ()))
 
     async def open_latest(self) -> bool:
-        """The conversation in which something was said last, if there is one."""
-        latest = await self._store.latest_conversation()
-        if latest is None:
+        """The conversation last written in, be it only a draft; False if there is none."""
+        latest = await self._store.list_conversations(1)
+        if not latest:
             return False
-        await self.open(latest.id)
+        await self.open(latest[0].id)
         return True
 
     async def open(self, conversation_id: str) -> None:
@@ -307,7 +303,7 @@ class Session:
                     known.fingerprint if known else "",
                 )
             )
-        return Generate(request_id, tuple(messages), self._sampling(self.card.sampling))
+        return Generate(request_id, tuple(messages), self._sampling.over(self.card.sampling))
 
     async def _answer(self) -> None:
         assert self.card is not None
@@ -404,9 +400,3 @@ _STATUS: dict[str, FinalStatus] = {
     "context_full": "length",
     "cancelled": "cancelled",
 }
-
-
-def with_overrides(recommended: SamplingParams, **given: float | int | None) -> SamplingParams:
-    """A model's recommended settings with what the user said in their place."""
-    said = {name: value for name, value in given.items() if value is not None}
-    return replace(recommended, **said)  # type: ignore[arg-type]

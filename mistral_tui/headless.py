@@ -8,7 +8,6 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -22,12 +21,11 @@ from inference.api import (
     Message,
     ModelCard,
     Ready,
-    SamplingParams,
     Tokens,
 )
-from mistral_tui.conversation import ModelChoice
+from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import EngineClient, LocalEngine
-from mistral_tui.sanitize import sanitize
+from mistral_tui.sanitize import StreamSanitizer, sanitize
 
 INTERRUPTED = 130
 _MOST_INPUT = 64 << 20
@@ -39,6 +37,7 @@ class Ask:
 
     choice: ModelChoice
     prompt: str
+    sampling: SamplingChoice
     system: str = ""
     as_json: bool = False
     fetch: bool = False
@@ -60,26 +59,23 @@ def piped_input() -> str:
 
 def run(
     ask: Ask,
-    sampling: Callable[[SamplingParams], SamplingParams],
     log_path: Path,
 ) -> int:
     """Answer and return the exit code: 0 good, 1 failed (a sentence on stderr), 130 interrupted."""
     try:
-        return asyncio.run(_run(ask, sampling, LocalEngine(log_path)))
+        return asyncio.run(_run(ask, LocalEngine(log_path)))
     except BrokenPipeError:
         # The reader has what it wanted; no complaint when Python flushes at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
 
 
-async def _run(
-    ask: Ask, sampling: Callable[[SamplingParams], SamplingParams], client: EngineClient
-) -> int:
+async def _run(ask: Ask, client: EngineClient) -> int:
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
     loop.add_signal_handler(signal.SIGTERM, interrupted.set)
-    answering = asyncio.create_task(_answer(ask, sampling, client))
+    answering = asyncio.create_task(_answer(ask, client))
     waiting = asyncio.create_task(interrupted.wait())
     try:
         await asyncio.wait({answering, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -93,9 +89,7 @@ async def _run(
         await client.close()
 
 
-async def _answer(
-    ask: Ask, sampling: Callable[[SamplingParams], SamplingParams], client: EngineClient
-) -> int:
+async def _answer(ask: Ask, client: EngineClient) -> int:
     await client.start()
     loaded = await _load(ask, client)
     if isinstance(loaded, Failed):
@@ -103,8 +97,9 @@ async def _answer(
     card, load_s = loaded
     messages = [Message("system", ask.system)] if ask.system else []
     messages.append(Message("user", ask.prompt))
-    request = Generate(client.next_id(), tuple(messages), sampling(card.sampling))
+    request = Generate(client.next_id(), tuple(messages), ask.sampling.over(card.sampling))
     text: list[str] = []
+    safe = StreamSanitizer()
     ids: list[int] = []
     logprobs: list[float] = []
     finished: Finished | None = None
@@ -115,7 +110,7 @@ async def _answer(
                 ids.extend(event.ids)
                 logprobs.extend(event.logprobs)
                 if not ask.as_json:
-                    sys.stdout.write(sanitize(event.text))
+                    sys.stdout.write(safe.feed(event.text))
                     sys.stdout.flush()
             case Finished():
                 finished = event
@@ -127,8 +122,10 @@ async def _answer(
     if ask.as_json:
         result = _result(card, load_s, "".join(text), ids, logprobs, finished)
         _line(sys.stdout, json.dumps(result))
-    elif not "".join(text).endswith("\n"):
-        _line(sys.stdout, "")
+    else:
+        rest = safe.flush()
+        if rest or not "".join(text).endswith("\n"):
+            _line(sys.stdout, rest)
     return 0
 
 

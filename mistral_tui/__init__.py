@@ -1,0 +1,1 @@
+"""The terminal app: a chat with a model that runs on this machine."""

@@ -1,0 +1,137 @@
+"""Every action of the app, once: bindings, palette, F1 help and the README's table read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.binding import Binding
+
+Where = Literal["app", "prompt", "transcript"]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`id` is also the name of the `action_…` method that does it."""
+
+    id: str
+    title: str
+    help: str
+    keys: tuple[str, ...]
+    where: Where = "app"
+    palette: bool = True
+
+    @property
+    def shown_keys(self) -> str:
+        """The keys as people write them."""
+        return ", ".join(show_key(key) for key in self.keys)
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("send", "Send", "Send the message.", ("enter",), "prompt", False),
+    Action(
+        "newline",
+        "New line",
+        "Insert a line break (Shift+Enter and Alt+Enter where the terminal reports them).",
+        ("ctrl+j", "shift+enter", "alt+enter"),
+        "prompt",
+        False,
+    ),
+    Action(
+        "earlier",
+        "Earlier prompt",
+        "On the first line: recall an earlier prompt.",
+        ("up",),
+        "prompt",
+        False,
+    ),
+    Action(
+        "later",
+        "Later prompt",
+        "On the last line: recall a later prompt.",
+        ("down",),
+        "prompt",
+        False,
+    ),
+    Action("stop", "Stop answering", "Stop; what was answered so far is kept.", ("escape",)),
+    Action(
+        "scroll_page_up", "Scroll up", "Scroll the conversation up.", ("pageup",), palette=False
+    ),
+    Action(
+        "scroll_page_down",
+        "Scroll down",
+        "Scroll the conversation down.",
+        ("pagedown",),
+        palette=False,
+    ),
+    Action("follow", "Go to the end", "Go to the end and follow the answer.", ("ctrl+end",)),
+    Action("new", "New conversation", "Start a new conversation.", ("ctrl+n",)),
+    Action("copy_answer", "Copy the last answer", "Copy the last answer.", ("ctrl+o",)),
+    Action(
+        "copy_code",
+        "Copy a code block",
+        "Copy the last code block; again: the one before.",
+        ("ctrl+g",),
+    ),
+    Action(
+        "restart",
+        "Restart the engine",
+        "Start the engine again and load the model.",
+        ("ctrl+r",),
+    ),
+    Action("toggle_theme", "Light or dark", "Switch between the light and dark look.", ("ctrl+t",)),
+    Action(
+        "focus_other",
+        "Prompt or conversation",
+        "Move between prompt and conversation; there j, k, g, G scroll, y copies.",
+        ("tab",),
+        palette=False,
+    ),
+    Action("command_palette", "Commands", "All commands, by name.", ("ctrl+p",), palette=False),
+    Action("help", "Help", "This page.", ("f1",)),
+    Action("quit", "Quit", "Leave; everything is saved.", ("ctrl+q",)),
+)
+
+_NAMES = {
+    "ctrl": "Ctrl",
+    "shift": "Shift",
+    "alt": "Alt",
+    "enter": "Enter",
+    "escape": "Esc",
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "up": "↑",
+    "down": "↓",
+    "end": "End",
+    "tab": "Tab",
+}
+
+
+def show_key(key: str) -> str:
+    """`ctrl+j` → `Ctrl+J`."""
+    return "+".join(_NAMES.get(part, part.upper()) for part in key.split("+"))
+
+
+def bindings(where: Where, *, leave_out: Iterable[str] = ()) -> list[Binding]:
+    """Textual bindings of one place."""
+    skip = set(leave_out)
+    return [
+        Binding(
+            ",".join(action.keys),
+            action.id,
+            action.title,
+            id=action.id,
+            show=False,
+            priority=action.id == "quit",
+        )
+        for action in ACTIONS
+        if action.where == where and action.id not in skip
+    ]
+
+
+def markdown_table() -> str:
+    """The README's table of keys."""
+    rows = ["| Key | What it does |", "| --- | --- |"]
+    rows += [f"| {action.shown_keys} | {action.help} |" for action in ACTIONS]
+    return "\n".join(rows)

@@ -1,0 +1,132 @@
+"""Colour themes from TOML files: the built-in ones and the user's own."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from textual.color import Color, ColorParseError
+from textual.theme import Theme
+
+from mistral_tui.widgets.palette import CHAT_DEFAULTS, CODE_DEFAULTS
+
+DEFAULT_DARK = "mistral-dark"
+DEFAULT_LIGHT = "mistral-light"
+
+_COLORS = frozenset(
+    "primary secondary accent background surface panel foreground warning error success".split()
+)
+_SECTIONS = {"text": ("chat", CHAT_DEFAULTS), "code": ("code", CODE_DEFAULTS)}
+_TOP = _COLORS | {"name", "dark", "variables", *_SECTIONS}
+
+
+class ThemeError(Exception):
+    """A theme file that cannot be used; the message is a sentence for the user."""
+
+
+def builtin_folder() -> Path:
+    """Where the shipped themes are: in the wheel beside this file, in a checkout at its top."""
+    here = Path(__file__).parent
+    packaged = here / "themes"
+    return packaged if packaged.is_dir() else here.parent / "themes"
+
+
+def _is_color(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        Color.parse(value)
+    except ColorParseError:
+        return False
+    return True
+
+
+def parse_theme(path: Path) -> tuple[Theme, list[str]]:
+    """The theme in a file and one sentence per key that was left out.
+
+    Raises ThemeError if there is no usable theme in it.
+    """
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ThemeError(f"The theme file {path.name} cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ThemeError(f"The theme file {path.name} is not valid TOML: {error}.") from None
+    problems: list[str] = []
+
+    def skip(key: str, why: str) -> None:
+        problems.append(f"In the theme file {path.name}, `{key}` {why}.")
+
+    for key in sorted(data.keys() - _TOP):
+        skip(key, "is not known; remove it or correct its spelling")
+    name, dark = data.get("name"), data.get("dark", True)
+    if not isinstance(name, str) or not name.strip():
+        raise ThemeError(f"The theme file {path.name} needs a `name`, a text in quotes.")
+    if not isinstance(dark, bool):
+        skip("dark", "must be true or false")
+        dark = True
+    colors: dict[str, str] = {}
+    for key in sorted(_COLORS & data.keys()):
+        if _is_color(data[key]):
+            colors[key] = data[key]
+        else:
+            skip(key, 'is not a colour such as "#ff8205"')
+    if "primary" not in colors:
+        raise ThemeError(f"The theme file {path.name} needs `primary`, a colour such as #ff8205.")
+    variables: dict[str, str] = {}
+    for section in ("variables", *_SECTIONS):
+        table = data.get(section, {})
+        if not isinstance(table, dict):
+            skip(section, f"must be a table, [{section}]")
+            continue
+        prefix, known = _SECTIONS.get(section, ("", {}))
+        for key, value in table.items():
+            if prefix and key not in known:
+                skip(f"{section}.{key}", "is not known; remove it or correct its spelling")
+            elif prefix and not _is_color(value):
+                skip(f"{section}.{key}", 'is not a colour such as "#ff8205"')
+            elif not isinstance(value, str) or not _safe_variable(key, value):
+                skip(f"{section}.{key}", "must be a colour or a text style in quotes")
+            else:
+                variables[f"{prefix}-{key}" if prefix else key] = value
+    return Theme(name=name.strip(), dark=dark, variables=variables, **colors), problems
+
+
+def _safe_variable(key: str, value: str) -> bool:
+    """Variables go into the style sheet, where a stray brace would stop the app."""
+    words = value.replace("%", "").replace("#", "").replace(".", "").replace("-", "").split()
+    return (
+        bool(words)
+        and all(word.isalnum() and word.isascii() for word in words)
+        and key.replace("-", "").isalnum()
+        and (_is_color(words_color(value)) or not key_is_color(key))
+    )
+
+
+def words_color(value: str) -> str:
+    """The colour in `#rrggbb 30%`."""
+    return value.split()[0]
+
+
+def key_is_color(key: str) -> bool:
+    """Whether Textual reads a variable of this name as a colour."""
+    return not key.endswith(("-style", "-style-hover"))
+
+
+def load_themes(user_folder: Path | None = None) -> tuple[list[Theme], list[str]]:
+    """All usable themes, a user's own replacing a built-in of its name, and the problems found."""
+    themes: dict[str, Theme] = {}
+    problems: list[str] = []
+    for folder in (builtin_folder(), user_folder):
+        if folder is None or not folder.is_dir():
+            continue
+        for path in sorted(folder.glob("*.toml")):
+            try:
+                theme, found = parse_theme(path)
+            except ThemeError as error:
+                problems.append(str(error))
+                continue
+            themes[theme.name] = theme
+            problems.extend(found)
+    return list(themes.values()), problems

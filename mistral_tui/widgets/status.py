@@ -1,0 +1,123 @@
+"""The status line: model, speed, context; what does not fit is left out, least first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from textual import events
+from textual.content import Content
+from textual.widget import Widget
+
+from mistral_tui.conversation import EngineState
+from mistral_tui.sanitize import one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the line shows. Times in seconds, sizes in bytes or tokens."""
+
+    engine: EngineState = "off"
+    model: str = ""
+    shape: str = ""  # for instance "bf16 cpu"
+    stage: str = ""  # of loading
+    done: int = 0
+    total: int = 0
+    answering: bool = False
+    prefilled: int = 0
+    prompt: int = 0
+    reused: int = 0
+    tokens: int = 0
+    rate: float = 0.0  # tokens per second
+    ttft: float = 0.0
+    used: int = 0
+    context: int = 0
+    silent: float = 0.0
+
+
+_Segment = tuple[int, Content]  # priority (higher stays longer), what is shown
+
+
+class StatusLine(Widget):
+    """One line; `show(field=value, …)` changes it."""
+
+    DEFAULT_CSS = """
+    StatusLine { height: 1; padding: 0 1; background: $surface; color: $foreground; }
+    """
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self.status = Status()
+
+    def show(self, **changes: Any) -> None:
+        """Change some of it."""
+        status = replace(self.status, **changes)
+        if status != self.status:
+            self.status = status
+            self.refresh()
+
+    def on_resize(self, _: events.Resize) -> None:
+        self.refresh()
+
+    def render(self) -> Content:
+        width = self.content_size.width
+        left = [part for part in self._segments() if part[1].cell_length]
+        hint = Content.styled("F1 help", "$text-muted")
+        while len(left) > 1 and _length(left) + 2 + hint.cell_length > width:
+            left.remove(min(left, key=lambda part: part[0]))
+        line = Content("  ").join(part[1] for part in left)
+        gap = width - line.cell_length - hint.cell_length
+        if gap < 2:
+            return line.truncate(width, ellipsis=True) if line.cell_length > width else line
+        return Content.assemble(line, " " * gap, hint)
+
+    def _segments(self) -> list[_Segment]:
+        s = self.status
+        parts: list[_Segment] = [(9, self._state())]
+        if s.model:
+            parts.append((5, Content.styled(one_line(s.model, 32), "bold")))
+        if s.shape:
+            parts.append((1, Content.styled(s.shape, "$text-muted")))
+        if s.answering:
+            parts.append((8, self._progress()))
+        if s.rate:
+            parts.append((7, Content(f"{s.rate:.1f} tok/s")))
+        if s.ttft and not s.answering:
+            parts.append((3, Content.styled(f"first {s.ttft:.2f} s", "$text-muted")))
+        if s.context:
+            parts.append((6, Content(f"context {s.used:,}/{s.context:,}")))
+        if s.reused and not s.answering:
+            text = f"reused {s.reused:,} of {s.prompt:,}"
+            parts.append((2, Content.styled(text, "$text-muted")))
+        return parts
+
+    def _state(self) -> Content:
+        s = self.status
+        if s.silent:
+            return Content.styled(f"▲ engine silent for {s.silent:.0f} s", "$text-warning")
+        match s.engine:
+            case "loading" if s.total:
+                share = f"{min(1.0, s.done / s.total):.0%} of {s.total / 1e6:,.0f} MB"
+                return Content.styled(f"◌ {one_line(s.stage, 24)} {share}", "$text-accent")
+            case "loading":
+                return Content.styled(f"◌ {one_line(s.stage, 24) or 'loading'} …", "$text-accent")
+            case "ready":
+                return Content.styled("●", "$text-success")
+            case "lost":
+                return Content.styled("✕ engine stopped · Ctrl+R restarts it", "$text-error")
+            case "failed":
+                return Content.styled("✕ no model · Ctrl+R tries again", "$text-error")
+            case _:
+                return Content.styled("○ no model", "$text-muted")
+
+    def _progress(self) -> Content:
+        s = self.status
+        if s.tokens:
+            return Content.assemble(f"{s.tokens:,} tokens ", ("Esc stops", "$text-muted"))
+        done, total = s.prefilled - s.reused, s.prompt - s.reused
+        reading = f"reading {done:,}/{total:,}" if total > 0 else "reading"
+        return Content.assemble(reading + " ", ("Esc stops", "$text-muted"))
+
+
+def _length(parts: list[_Segment]) -> int:
+    return sum(part[1].cell_length for part in parts) + 2 * (len(parts) - 1)

@@ -1,0 +1,408 @@
+"""The conversation as one view that draws lines on demand (no widget per message)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from time import perf_counter
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Offset, Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+from textual.theme import Theme
+from textual.timer import Timer
+
+from mistral_tui.widgets.blocks import code_blocks
+from mistral_tui.widgets.entry import INDENT, Entry, Role, TranscriptItem
+from mistral_tui.widgets.palette import Palette
+
+MAX_COLUMN = 100
+"""Cells of text in a line; wider lines are hard to read."""
+FLUSH_SECONDS = 0.04
+KEEP_LAID_OUT = 150
+"""Finished messages further than this from the view forget their lines."""
+_BELOW = " ↓ more below "
+
+
+class Transcript(ScrollView, can_focus=True):
+    """Messages, streamed or whole; follows the end until the user scrolls up."""
+
+    DEFAULT_CSS = """
+    Transcript {
+        background: $background;
+        color: $foreground;
+        overflow-x: hidden;
+        overflow-y: scroll;
+        scrollbar-size-vertical: 1;
+        scrollbar-background: $background;
+        scrollbar-background-hover: $background;
+        scrollbar-background-active: $background;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "scroll_up", "Up", show=False),
+        Binding("down,j", "scroll_down", "Down", show=False),
+        Binding("pageup", "page_up", "Page up", show=False),
+        Binding("pagedown", "page_down", "Page down", show=False),
+        Binding("home,g", "scroll_home", "Top", show=False),
+        Binding("end,G", "scroll_end", "End", show=False),
+    ]
+
+    class FollowChanged(Message):
+        """The view began or stopped to follow the end."""
+
+        def __init__(self, following: bool) -> None:
+            self.following = following
+            super().__init__()
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._entries: dict[str, Entry] = {}
+        self._order: list[Entry] = []
+        self._tops: list[int] = [0]
+        self._palette = Palette.from_variables({})
+        self._following = True
+        self._placing = False
+        self._width = 0
+        self._timer: Timer | None = None
+        self._next_flush = 0.0
+        self._paint_cost = 0.0
+
+    # Messages.
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of all messages, in order."""
+        return list(self._entries)
+
+    @property
+    def following(self) -> bool:
+        """Whether the view stays at the end as text arrives."""
+        return self._following
+
+    def add(self, key: str, role: Role, text: str = "", *, title: str = "") -> None:
+        """Adds a message at the end. An assistant's stays open until `finish`."""
+        item = TranscriptItem(key, role, text, title)
+        self._insert(Entry(item, open_=role == "assistant"))
+        self._place()
+
+    def _insert(self, entry: Entry) -> None:
+        if entry.key in self._entries:
+            raise ValueError(f"There is already a message {entry.key!r} in the transcript.")
+        self._entries[entry.key] = entry
+        self._order.append(entry)
+        if self._width:
+            entry.estimate(self._column)
+
+    def load(self, items: Iterable[TranscriptItem]) -> None:
+        """Shows a whole conversation; messages are laid out as they come near the view."""
+        self._entries, self._order = {}, []
+        for item in items:
+            self._insert(Entry(item))
+        self._follow(True)
+        self._place()
+
+    def append(self, key: str, text: str) -> None:
+        """Adds streamed text; it shows within about 40 ms."""
+        self._entries[key].append(text)
+        if self._timer is None and self.is_attached:
+            delay = max(0.001, self._next_flush - perf_counter())
+            self._timer = self.set_timer(delay, self._flush)
+
+    def set_text(self, key: str, text: str) -> None:
+        """Replaces the text of a message."""
+        entry = self._entries[key]
+        entry.text = text
+        self._changed(entry)
+
+    def set_status(self, key: str, text: str) -> None:
+        """A muted line in place of the text, until there is some."""
+        entry = self._entries[key]
+        entry.status = text
+        if not entry.text:
+            entry.release()
+            self._changed(entry)
+
+    def finish(self, key: str, footnote: str = "") -> None:
+        """The message is complete; `footnote` shows muted below it."""
+        entry = self._entries[key]
+        entry.finish(footnote)
+        self._changed(entry)
+
+    def remove(self, key: str) -> None:
+        """Takes a message away."""
+        self._order.remove(self._entries.pop(key))
+        self._place()
+
+    def clear(self) -> None:
+        """Takes all messages away."""
+        self.load(())
+
+    def text(self, key: str) -> str:
+        """The text of a message as it came, made safe."""
+        return self._entries[key].text
+
+    def code_blocks(self, key: str) -> list[tuple[str, str]]:
+        """(language, code) of each code block of a message."""
+        return code_blocks(self._entries[key].text)
+
+    # Moving.
+
+    def follow(self) -> None:
+        """Goes to the end and stays there as text arrives."""
+        self._follow(True)
+        self._place()
+
+    def page_up(self) -> None:
+        """Scrolls up by a screenful, less one line."""
+        self.scroll_to(y=self.scroll_y - max(1, self.size.height - 1), animate=False)
+
+    def page_down(self) -> None:
+        """Scrolls down by a screenful, less one line."""
+        self.scroll_to(y=self.scroll_y + max(1, self.size.height - 1), animate=False)
+
+    def action_page_up(self) -> None:
+        self.page_up()
+
+    def action_page_down(self) -> None:
+        self.page_down()
+
+    def action_scroll_up(self) -> None:
+        self.scroll_to(y=self.scroll_y - 1, animate=False)
+
+    def action_scroll_down(self) -> None:
+        self.scroll_to(y=self.scroll_y + 1, animate=False)
+
+    def action_scroll_home(self) -> None:
+        self.scroll_to(y=0, animate=False)
+
+    def action_scroll_end(self) -> None:
+        self.follow()
+
+    def _follow(self, following: bool) -> None:
+        if following != self._following:
+            self._following = following
+            self.post_message(self.FollowChanged(following))
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if not self._placing and round(old_value) != round(new_value):
+            self._follow(new_value >= self.max_scroll_y)
+            self._place()
+
+    # Layout. Messages near the view are exact, the others have estimated heights.
+
+    @property
+    def _column(self) -> int:
+        return max(12, min(MAX_COLUMN + INDENT, self._width - 2))
+
+    @property
+    def _margin(self) -> int:
+        return max(1, (self._width - self._column) // 2)
+
+    def _at(self, line: int) -> tuple[int, int]:
+        """(message, line in it) at a line of the whole view."""
+        index = max(0, min(bisect_right(self._tops, line) - 1, len(self._order) - 1))
+        return index, line - self._tops[index]
+
+    def _measure(self) -> None:
+        self._tops = [0, *accumulate(entry.height for entry in self._order)]
+
+    def _anchor(self) -> tuple[Entry, int, int] | None:
+        """The message at the top of the view, the line in it, and its height."""
+        if not self._order or len(self._tops) == 1:
+            return None
+        index, line = self._at(round(self.scroll_y))
+        entry = self._order[index]
+        return entry, line, self._tops[index + 1] - self._tops[index]
+
+    def _place(self, anchor: tuple[Entry, int, int] | None = None) -> None:
+        """Lays out what is near the view and keeps the view where it is, or at the end."""
+        height = self.size.height
+        if not self._width or not height:
+            return
+        anchor = anchor or self._anchor()
+        self._measure()
+        top = 0
+        for _ in range(len(self._order) + 1):
+            top = self._top(anchor)
+            near = range(self._at(top - height)[0], self._at(top + 2 * height)[0] + 1)
+            fresh = [self._order[i] for i in near if i < len(self._order)]
+            fresh = [entry for entry in fresh if not entry.laid_out]
+            if not fresh:
+                self._forget(near)
+                break
+            for entry in fresh:
+                entry.lay_out(self._column, self._palette)
+            self._measure()
+        self._placing = True
+        try:
+            self.virtual_size = Size(self._width, self._tops[-1])
+            self.scroll_target_y = self.scroll_y = top
+        finally:
+            self._placing = False
+        self.refresh()
+
+    def _top(self, anchor: tuple[Entry, int, int] | None) -> int:
+        end = max(0, self._tops[-1] - self.size.height)
+        if self._following or anchor is None:
+            return end
+        entry, line, height = anchor
+        if entry not in self._order:
+            return min(end, round(self.scroll_y))
+        index = self._order.index(entry)
+        if entry.height != height and line >= entry.height:
+            line = entry.height - 1
+        return min(end, self._tops[index] + line)
+
+    def _forget(self, near: range) -> None:
+        for index, entry in enumerate(self._order):
+            far = index < near.start - KEEP_LAID_OUT or index > near.stop + KEEP_LAID_OUT
+            if far and entry.laid_out and not entry.open:
+                entry.release()
+
+    def _changed(self, entry: Entry) -> None:
+        if self._width and not entry.laid_out:
+            anchor = self._anchor()
+            entry.estimate(self._column)
+            self._place(anchor)
+        else:
+            self._place()
+
+    def _flush(self) -> None:
+        started = perf_counter()
+        self._timer = None
+        for entry in self._order:
+            if entry.waiting:
+                entry.flush()
+                if self._width and not entry.laid_out:
+                    entry.estimate(self._column)
+        self._place()
+        now = perf_counter()
+        cost = now - started + self._paint_cost
+        self._paint_cost = 0.0
+        self._next_flush = now + max(FLUSH_SECONDS, 2 * cost)
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, self._recolor)
+        self._palette = Palette.from_variables(self.app.theme_variables)
+
+    def on_resize(self, event: events.Resize) -> None:
+        width = self.size.width
+        anchor = self._anchor()
+        if width != self._width:
+            self._width = width
+            for entry in self._order:
+                entry.release()
+                entry.estimate(self._column)
+            if anchor is not None:
+                # The same text is now at about the same share of the message.
+                entry, line, height = anchor
+                entry.lay_out(self._column, self._palette)
+                anchor = (entry, line * entry.height // max(1, height), entry.height)
+        self._place(anchor)
+
+    def _recolor(self, theme: Theme) -> None:
+        self._palette = Palette.from_variables(self.app.theme_variables)
+        for entry in self._order:
+            entry.release()
+        self._place()
+
+    # Drawing.
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        started = perf_counter()
+        strips = super().render_lines(crop)
+        self._paint_cost += perf_counter() - started
+        return strips
+
+    def render_line(self, y: int) -> Strip:
+        width, base = self.size.width, self.rich_style
+        line = self.scroll_offset.y + y
+        if line >= self._tops[-1] or not self._order:
+            return Strip.blank(width, base)
+        index, number = self._at(line)
+        entry = self._order[index]
+        if not entry.laid_out:
+            return Strip.blank(width, base)
+        strip = entry.paint(number, self._margin, width, base)
+        selection = self.text_selection
+        if selection is not None and (span := selection.get_span(line)) is not None:
+            style = self.screen.get_component_rich_style("screen--selection")
+            strip = _select(strip, entry.content(number, self._margin, self._palette), span, style)
+        strip = strip.apply_offsets(0, line)
+        if y == self.size.height - 1 and not self._following and line < self._tops[-1] - 1:
+            style = base + self._palette.chat["muted"] + self._palette.panel
+            end = min(width, self._margin + self._column)
+            strip = Strip.join(
+                [
+                    strip.crop(0, end - len(_BELOW)),
+                    Strip([Segment(_BELOW, style)], len(_BELOW)),
+                    strip.crop(end, width),
+                ]
+            )
+        return strip
+
+    # Selecting with the mouse.
+
+    @property
+    def allow_select(self) -> bool:
+        return True
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text as shown, without bars and padding."""
+        if not self._order:
+            return None
+        start = selection.start or Offset(0, 0)
+        end = selection.end or Offset(self._width, self._tops[-1])
+        first, last = self._at(start.y)[0], self._at(end.y)[0]
+        lines: list[str] = []
+        for index in range(first, last + 1):
+            entry = self._order[index]
+            if not entry.laid_out:
+                lines.extend(entry.text.split("\n") + [""])
+                continue
+            for number in range(entry.height):
+                span = selection.get_span(self._tops[index] + number)
+                if span is None:
+                    continue
+                line = ""
+                for at, text in entry.content(number, self._margin, self._palette):
+                    stop = len(text) if span[1] < 0 else max(0, span[1] - at)
+                    line += text[max(0, span[0] - at) : stop]
+                lines.append(line.rstrip())
+        return "\n".join(lines), "\n"
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        self.refresh()
+
+
+def _select(
+    strip: Strip, content: Sequence[tuple[int, str]], span: tuple[int, int], style: Style
+) -> Strip:
+    """`strip` with the selection's style over the content in `span`."""
+    begin, end = span
+    marked = [(max(at, begin), at + len(text)) for at, text in content]
+    if end >= 0:
+        marked = [(start, min(stop, end)) for start, stop in marked]
+    segments: list[Segment] = []
+    at = 0
+    for text, own, _ in strip:
+        cuts = {0, len(text)}
+        for start, stop in marked:
+            cuts |= {cut - at for cut in (start, stop) if start < stop and 0 < cut - at < len(text)}
+        points = sorted(cuts)
+        for left, right in zip(points, points[1:], strict=False):
+            inside = any(start <= at + left < stop for start, stop in marked)
+            merged = (own or Style()) + style if inside else own
+            segments.append(Segment(text[left:right], merged))
+        at += len(text)
+    return Strip(segments, strip.cell_length)

@@ -1,0 +1,54 @@
+"""What stands where the conversation will be, before it begins."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+from textual.widgets import Static
+
+from inference.api import ModelCard
+from mistral_tui.sanitize import sanitize
+
+_LOGO = (
+    "█▄ ▄█  █  ▄▀▀ ▀█▀ █▀▄ ▄▀▄ █     ▀█▀ █ █ █",
+    "█ ▀ █  █  ▄██  █  █▀▄ █▀█ █▄▄    █  ▀▄▀ █",
+)
+
+
+class Welcome(Container):
+    """The name, the model, and how to begin."""
+
+    DEFAULT_CSS = """
+    Welcome { align: center middle; height: 1fr; }
+    Welcome Static { width: auto; max-width: 76; text-align: center; margin: 0 2; }
+    Welcome #logo { color: $primary; text-style: bold; }
+    Welcome #model { margin-top: 1; }
+    Welcome #notice { color: $text-muted; margin-top: 1; }
+    Welcome #hints { color: $text-muted; margin-top: 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        yield Static("\n".join(_LOGO), id="logo", markup=False)
+        yield Static("", id="model", markup=False)
+        yield Static("", id="notice", markup=False)
+        yield Static(
+            "Enter sends · Esc stops · Ctrl+P commands · F1 help", id="hints", markup=False
+        )
+
+    def show_card(self, card: ModelCard) -> None:
+        """A loaded model."""
+        size = card.shape.n_params
+        shown = f"{size / 1e9:.1f} B" if size >= 1e9 else f"{size / 1e6:.0f} M"
+        details = f"{shown} parameters · {card.dtype} on {card.device}"
+        details += f" · {card.context:,} tokens of context"
+        self._model(card.name, details)
+        self.query_one("#notice", Static).update(sanitize(card.notice))
+
+    def show_text(self, title: str, text: str) -> None:
+        """A state of loading, or what went wrong."""
+        self._model(title, text)
+
+    def _model(self, title: str, text: str) -> None:
+        content = Content.assemble((sanitize(title), "bold"), "\n", sanitize(text))
+        self.query_one("#model", Static).update(content)
