@@ -266,11 +266,11 @@ class Store:
     ) -> Iterator[sqlite3.Connection]:
         """All or nothing, `_unsaved` included; an inner one is part of the outer one.
         `durable`: synced to the disk when it ends."""
-        if self._db.in_transaction:
-            yield self._db
-            return
         unsaved = dict(self._unsaved)
         with self._sentences():
+            if self._db.in_transaction:
+                yield self._db
+                return
             if durable:
                 self._db.execute("PRAGMA synchronous = FULL")
             try:

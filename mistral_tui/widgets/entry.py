@@ -89,17 +89,20 @@ class Entry:
             self._parts.append(text)
             self._fresh.append(text)
 
-    def flush(self) -> None:
-        """Takes in the buffered text and, where there are lines, brings them up to date."""
+    def flush(self) -> int:
+        """Takes in the buffered text and brings the lines up to date; the first that changed."""
         self._drain()
+        unchanged = 0
         if self._document is not None:
             self._document.append("".join(self._fresh))
             if self._parts != [""]:
                 self._body = self._document.lines
+            unchanged = min(self._document.stable, self.height) + (self._head is not None)
             self.height = self._measure()
         elif self._fresh:
             self.release()
         self._fresh.clear()
+        return unchanged
 
     def finish(self, footnote: str) -> None:
         """The text is complete."""

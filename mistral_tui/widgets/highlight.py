@@ -104,12 +104,19 @@ def highlight(code: str, language: str, palette: Palette) -> list[Row]:
     if len(code) > MAX_CHARS:
         language = ""
     rows: list[Row] = [[]]
-    for part in sections(code, language):
-        rows[-1:] = _highlight(part, language, palette)
+    *done, last = sections(code, language)
+    for part in done:
+        rows[-1:] = highlight_section(part, language, palette)
+    rows[-1:] = _highlight(last, language, palette)
     return rows
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
+def highlight_section(part: str, language: str, palette: Palette) -> list[Row]:
+    """`highlight` of a complete section, remembered: an open code block does it on its way."""
+    return _highlight(part, language, palette)
+
+
 def _highlight(code: str, language: str, palette: Palette) -> list[Row]:
     plain = palette.code["text"]
     lines = code.split("\n")

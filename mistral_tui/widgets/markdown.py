@@ -11,7 +11,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from mistral_tui.widgets import blocks
-from mistral_tui.widgets.highlight import SECTION_CHARS, highlight, sections
+from mistral_tui.widgets.highlight import SECTION_CHARS, highlight, highlight_section, sections
 from mistral_tui.widgets.inline import inline
 from mistral_tui.widgets.palette import Palette
 from mistral_tui.widgets.wrap import Row, to_strip, wrap
@@ -71,6 +71,8 @@ class MarkdownDocument:
         self._lines: list[Strip] = []
         self._frozen = 0  # so many of the lines are final,
         self._kept = 0  # and so many are final or drafted
+        self.stable = 0
+        """How many of the lines the last append left as they were, at least."""
         self._previous = ""  # type of the last frozen block
         self._rendered: dict[str, list[Strip]] = {}
         self._draft: _Draft | None = None
@@ -109,10 +111,12 @@ class MarkdownDocument:
         self._refresh()
 
     def _refresh(self) -> None:
+        self.stable = self._kept
         if self._draft is not None:
             if not self._finished and self._extend(self._draft):
                 return
             self._draft = None
+        self.stable = self._frozen
         parsed = blocks.parse(self._open)
         starts = _line_starts(self._open)
         final = len(parsed) if self._finished else _final(parsed, len(starts) - 1)
@@ -229,10 +233,10 @@ class MarkdownDocument:
     def _colour_sections(self, draft: _Draft) -> None:
         """Colours the sections that are complete, one by one: closing finds them done."""
         body = self._open[draft.section : draft.offset]
-        if draft.indent or len(body) < 2 * SECTION_CHARS:
+        if draft.indent or len(body) < SECTION_CHARS:
             return
         for part in sections(body, draft.language)[:-1]:
-            highlight(part.expandtabs(4), draft.language, self.palette)
+            highlight_section(part.expandtabs(4), draft.language, self.palette)
             draft.section += len(part)
 
     def _shorten_paragraph(self, draft: _Draft) -> None:

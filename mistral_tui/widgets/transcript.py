@@ -75,6 +75,7 @@ class Transcript(ScrollView, can_focus=True):
         self._timer: Timer | None = None
         self._next_flush = 0.0
         self._paint_cost = 0.0
+        self._base: Style | None = None
 
     # Messages.
 
@@ -224,8 +225,13 @@ class Transcript(ScrollView, can_focus=True):
         entry = self._order[index]
         return entry, line, self._tops[index + 1] - self._tops[index]
 
-    def _place(self, anchor: tuple[Entry, int, int] | None = None) -> None:
-        """Lays out what is near the view and keeps the view where it is, or at the end."""
+    def _place(
+        self, anchor: tuple[Entry, int, int] | None = None, changed: int | None = None
+    ) -> None:
+        """Lays out what is near the view and keeps the view where it is, or at the end.
+
+        Lines of the whole view before `changed` need no drawing, if it is given.
+        """
         height = self.size.height
         if not self._width or not height:
             return
@@ -243,13 +249,21 @@ class Transcript(ScrollView, can_focus=True):
             for entry in fresh:
                 entry.lay_out(self._column, self._palette)
             self._measure()
+        size = Size(self._width, self._tops[-1])
         self._placing = True
         try:
-            self.virtual_size = Size(self._width, self._tops[-1])
+            if size != self.virtual_size:
+                # Our own size does not depend on the content: no layout of the screen.
+                self.set_reactive(Transcript.virtual_size, size)
+                self._scroll_update(size)
+            moved = top != round(self.scroll_y)
             self.scroll_target_y = self.scroll_y = top
         finally:
             self._placing = False
-        self.refresh()
+        if moved or changed is None:
+            self.refresh()
+        else:
+            self.refresh_lines(changed, max(0, top + height - changed))
 
     def _top(self, anchor: tuple[Entry, int, int] | None) -> int:
         end = max(0, self._tops[-1] - self.size.height)
@@ -280,12 +294,18 @@ class Transcript(ScrollView, can_focus=True):
     def _flush(self) -> None:
         started = perf_counter()
         self._timer = None
-        for entry in self._order:
+        anchor = self._anchor()
+        changed = self._tops[-1]
+        for index, entry in enumerate(self._order):
             if entry.waiting:
-                entry.flush()
+                was_laid_out = entry.laid_out
+                line = entry.flush()
+                changed = min(changed, self._tops[index] + line)
                 if self._width and not entry.laid_out:
                     entry.estimate(self._column)
-        self._place()
+                if not (was_laid_out and entry.laid_out):
+                    changed = 0
+        self._place(anchor, changed)
         now = perf_counter()
         cost = now - started + self._paint_cost
         self._paint_cost = 0.0
@@ -312,11 +332,22 @@ class Transcript(ScrollView, can_focus=True):
 
     def _recolor(self, theme: Theme) -> None:
         self._palette = Palette.from_variables(self.app.theme_variables)
+        self._base = None
         for entry in self._order:
             entry.release()
         self._place()
 
     # Drawing.
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._base = None
+
+    @property
+    def _base_style(self) -> Style:
+        if self._base is None:
+            self._base = self.rich_style
+        return self._base
 
     def render_lines(self, crop: Region) -> list[Strip]:
         started = perf_counter()
@@ -325,7 +356,7 @@ class Transcript(ScrollView, can_focus=True):
         return strips
 
     def render_line(self, y: int) -> Strip:
-        width, base = self.size.width, self.rich_style
+        width, base = self._width, self._base_style
         line = self.scroll_offset.y + y
         if line >= self._tops[-1] or not self._order:
             return Strip.blank(width, base)
@@ -339,7 +370,7 @@ class Transcript(ScrollView, can_focus=True):
             style = self.screen.get_component_rich_style("screen--selection")
             strip = _select(strip, entry.content(number, self._margin, self._palette), span, style)
         strip = strip.apply_offsets(0, line)
-        if y == self.size.height - 1 and not self._following and line < self._tops[-1] - 1:
+        if not self._following and y == self.size.height - 1 and line < self._tops[-1] - 1:
             style = base + self._palette.chat["muted"] + self._palette.panel
             end = min(width, self._margin + self._column)
             strip = Strip.join(

@@ -292,6 +292,16 @@ def test_weights_are_the_originals_in_bfloat16(
     assert torch.equal(new[torch.tensor(unused)], old[16].expand(21, -1))
 
 
+def test_the_real_file_gives_the_installed_model(
+    starter_folder: Path, starter_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISTRAL_TUI_DATA", str(tmp_path))
+    again = starter.ensure(fetch=False, source=starter_gguf)
+    assert again != starter_folder
+    for name in ("params.json", "tekken.json", "consolidated.safetensors"):
+        assert (again / name).read_bytes() == (starter_folder / name).read_bytes()
+
+
 def test_params_are_the_models_own(starter_folder: Path) -> None:
     assert json.loads((starter_folder / "params.json").read_text()) == {
         "dim": 576,

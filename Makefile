@@ -1,0 +1,39 @@
+# make chat   install into .venv, fetch the starter model once, open the chat
+# make test   install into .venv with the test extras; lint, types, tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?= starter
+ARGS ?=
+
+.PHONY: chat test lint types check soak bench clean
+
+chat: $(VENV)/.installed
+	$(BIN)/mistral-tui pull starter
+	$(BIN)/mistral-tui $(MODEL) $(ARGS)
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+soak: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/ui_overhead.py
+
+# The stamps make a second run install nothing, as long as what is required is the same.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=24.1"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
