@@ -27,12 +27,6 @@ _DTYPES = {
     "float32": torch.float32,
     "fp32": torch.float32,
 }
-_STARTER_NOTICE = (
-    "This is a tiny demo model (135M parameters, SmolLM2): quick to try, often wrong. "
-    "Open a Mistral model's folder for real work."
-)
-# So tiny a model talks best when held tightly.
-_STARTER_SAMPLING = SamplingParams(temperature=0.2, top_p=0.9, repetition_penalty=1.1)
 _MOST_THREADS = 1024
 
 
@@ -92,7 +86,7 @@ def load_engine(
         capabilities.append("tools")
     known_starter = is_starter or (folder / "starter.json").is_file()
     card = ModelCard(
-        name="SmolLM2-135M-Instruct" if known_starter else folder.name,
+        name=starter.MODEL if known_starter else folder.name,
         path=str(folder),
         shape=Shape(
             dim=config.dim,
@@ -109,8 +103,8 @@ def load_engine(
         capabilities=tuple(capabilities),
         fingerprint=tokenizer.fingerprint,
         tokenizer=tokenizer.label,
-        sampling=_STARTER_SAMPLING if known_starter else SamplingParams(),
-        notice=_STARTER_NOTICE if known_starter else "",
+        sampling=starter.SAMPLING if known_starter else SamplingParams(),
+        notice=starter.NOTICE if known_starter else "",
     )
     return Engine(weights, tokenizer, card)
 

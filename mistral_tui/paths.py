@@ -73,11 +73,13 @@ def themes_dir() -> Path:
 
 
 def make_private(file: Path) -> None:
-    """Make an empty file that only its owner can read; an existing one is left alone (opening
-    and closing it would drop the locks that SQLite holds on it in this process)."""
+    """Make an empty file that only its owner can read. An existing one is not opened (closing
+    it would drop the locks that SQLite holds on it in this process), but must be writable."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    if not os.access(file, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def file_trouble(error: sqlite3.Error | OSError | ValueError, name: str) -> str:

@@ -52,8 +52,6 @@ class Store:
                 schema.migrate(self._db, name=self._name)
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
-                with self._transaction():
-                    pass  # a file that cannot be written shows now, not at the first message
                 self.recover()
             except BaseException:
                 self._db.close()

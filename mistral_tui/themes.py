@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,28 @@ DEFAULT_DARK = "mistral-dark"
 DEFAULT_LIGHT = "mistral-light"
 
 _COLORS = frozenset(
-    "primary secondary accent background surface panel foreground warning error success".split()
+    {"primary", "secondary", "accent", "background", "surface", "panel", "foreground"}
+    | {"warning", "error", "success"}
 )
 _SECTIONS = {"text": ("chat", CHAT_DEFAULTS), "code": ("code", CODE_DEFAULTS)}
+_STYLES = frozenset(
+    [
+        "none",
+        "not",
+        "bold",
+        "italic",
+        "underline",
+        "strike",
+        "reverse",
+        "dim",
+        "b",
+        "i",
+        "u",
+        "s",
+        "r",
+        "d",
+    ]
+)
 _TOP = _COLORS | {"name", "dark", "variables", *_SECTIONS}
 
 
@@ -90,28 +110,19 @@ def parse_theme(path: Path) -> tuple[Theme, list[str]]:
                 skip(f"{section}.{key}", "must be a colour or a text style in quotes")
             else:
                 variables[f"{prefix}-{key}" if prefix else key] = value
-    return Theme(name=name.strip(), dark=dark, variables=variables, **colors), problems
+    theme = Theme(name=name.strip(), primary=colors.pop("primary"), dark=dark, variables=variables)
+    for key, value in colors.items():
+        setattr(theme, key, value)
+    return theme, problems
 
 
 def _safe_variable(key: str, value: str) -> bool:
-    """Variables go into the style sheet, where a stray brace would stop the app."""
-    words = value.replace("%", "").replace("#", "").replace(".", "").replace("-", "").split()
-    return (
-        bool(words)
-        and all(word.isalnum() and word.isascii() for word in words)
-        and key.replace("-", "").isalnum()
-        and (_is_color(words_color(value)) or not key_is_color(key))
-    )
-
-
-def words_color(value: str) -> str:
-    """The colour in `#rrggbb 30%`."""
-    return value.split()[0]
-
-
-def key_is_color(key: str) -> bool:
-    """Whether Textual reads a variable of this name as a colour."""
-    return not key.endswith(("-style", "-style-hover"))
+    """Variables go into the style sheet, where a stray brace or word would stop the app."""
+    if not re.fullmatch(r"[a-z0-9-]+", key) or not re.fullmatch(r"[#%.\w -]+", value, re.ASCII):
+        return False
+    if "-style" in key:
+        return set(value.split()) <= _STYLES
+    return _is_color(value)
 
 
 def load_themes(user_folder: Path | None = None) -> tuple[list[Theme], list[str]]:

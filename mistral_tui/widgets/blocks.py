@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from markdown_it.token import Token
 from rich.style import Style
@@ -53,11 +54,11 @@ def language_of(info: str) -> str:
 
 def code_blocks(text: str) -> list[tuple[str, str]]:
     """(language, code) of every code block in `text`, nested ones included."""
-    found: list[tuple[str, str]] = []
-    for token in PARSER.parse(text):
-        if token.type in ("fence", "code_block"):
-            found.append((language_of(token.info), token.content.removesuffix("\n")))
-    return found
+    return [
+        (language_of(token.info), token.content.removesuffix("\n"))
+        for token in PARSER.parse(text)
+        if token.type in ("fence", "code_block")
+    ]
 
 
 class Layout:
@@ -187,7 +188,7 @@ class Layout:
 
     def _table(self, tokens: Sequence[Token], width: int, base: Style) -> list[Row]:
         rows: list[list[Cell]] = []
-        for token, content in zip(tokens, tokens[1:], strict=False):
+        for token, content in pairwise(tokens):
             if token.type == "tr_open":
                 rows.append([])
             elif token.type in ("th_open", "td_open"):

@@ -21,8 +21,9 @@ SECTION_CHARS = 3_000
 
 # Languages whose lexers can start afresh at a line at the margin.
 _SECTIONED = frozenset(
-    "python py python3 javascript js jsx typescript ts tsx java kotlin scala swift go golang rust"
-    " rs c cpp c++ csharp cs zig".split()
+    {"python", "py", "python3", "javascript", "js", "jsx", "typescript", "ts", "tsx", "java"}
+    | {"kotlin", "scala", "swift", "go", "golang", "rust", "rs", "c", "cpp", "c++", "csharp"}
+    | {"cs", "zig"}
 )
 _BREAK = re.compile(r"\n[ \t]*\n(?=[^\s])")
 
@@ -130,6 +131,5 @@ def _highlight(code: str, language: str, palette: Palette) -> list[Row]:
         first, *rest = text.split("\n")
         if first:
             rows[-1].append((first, style))
-        for line in rest:
-            rows.append([(line, style)] if line else [])
+        rows.extend([(line, style)] if line else [] for line in rest)
     return rows if len(rows) == len(lines) else uncoloured

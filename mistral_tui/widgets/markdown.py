@@ -191,6 +191,7 @@ class MarkdownDocument:
         if not parsed or parsed[0][0].type != draft.kind:
             return False
         tokens = parsed[0]
+        rows: list[Row]
         if draft.kind == "paragraph_open":
             spans = draft.carry + inline(tokens[1].content, self.palette, Style())
             rows = wrap(spans, self.width)
@@ -269,7 +270,9 @@ class MarkdownDocument:
         line = _span(tokens[last:])[0] - _span(tokens)[0]
         draft.offset += _line_starts(self._open[draft.offset :])[line]
         self._keep([to_strip(row) for row in rows])
-        self._lines.extend(to_strip(row) for row in ([[]] if draft.loose else []) + rest)
+        if draft.loose:
+            self._lines.append(_GAP)
+        self._lines.extend(map(to_strip, rest))
 
 
 def _plus(number: int | None, count: int) -> int | None:
@@ -324,5 +327,3 @@ def _safe_cut(text: str, limit: int) -> int:
         ):
             return cut
     return 0
-
-

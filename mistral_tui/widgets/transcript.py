@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Iterable
 from time import perf_counter
 from typing import ClassVar
 
@@ -23,12 +21,12 @@ from textual.timer import Timer
 from mistral_tui.widgets.blocks import code_blocks
 from mistral_tui.widgets.entry import INDENT, Entry, Role, TranscriptItem
 from mistral_tui.widgets.palette import Palette
+from mistral_tui.widgets.selecting import extract, paint_selection
+from mistral_tui.widgets.stack import Anchor, Stack
 
 MAX_COLUMN = 100
 """Cells of text in a line; wider lines are hard to read."""
 FLUSH_SECONDS = 0.04
-KEEP_LAID_OUT = 150
-"""Finished messages further than this from the view forget their lines."""
 _BELOW = " ↓ more below "
 
 
@@ -65,9 +63,7 @@ class Transcript(ScrollView, can_focus=True):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._entries: dict[str, Entry] = {}
-        self._order: list[Entry] = []
-        self._tops: list[int] = [0]
+        self._stack = Stack()
         self._palette = Palette.from_variables({})
         self._following = True
         self._placing = False
@@ -82,7 +78,7 @@ class Transcript(ScrollView, can_focus=True):
     @property
     def keys(self) -> list[str]:
         """The keys of all messages, in order."""
-        return list(self._entries)
+        return list(self._stack.by_key)
 
     @property
     def following(self) -> bool:
@@ -96,16 +92,13 @@ class Transcript(ScrollView, can_focus=True):
         self._place()
 
     def _insert(self, entry: Entry) -> None:
-        if entry.key in self._entries:
-            raise ValueError(f"There is already a message {entry.key!r} in the transcript.")
-        self._entries[entry.key] = entry
-        self._order.append(entry)
+        self._stack.add(entry)
         if self._width:
             entry.estimate(self._column)
 
     def load(self, items: Iterable[TranscriptItem]) -> None:
         """Shows a whole conversation; messages are laid out as they come near the view."""
-        self._entries, self._order = {}, []
+        self._stack = Stack()
         for item in items:
             self._insert(Entry(item))
         self._follow(True)
@@ -113,20 +106,20 @@ class Transcript(ScrollView, can_focus=True):
 
     def append(self, key: str, text: str) -> None:
         """Adds streamed text; it shows within about 40 ms."""
-        self._entries[key].append(text)
+        self._stack.by_key[key].append(text)
         if self._timer is None and self.is_attached:
             delay = max(0.001, self._next_flush - perf_counter())
             self._timer = self.set_timer(delay, self._flush)
 
     def set_text(self, key: str, text: str) -> None:
         """Replaces the text of a message."""
-        entry = self._entries[key]
+        entry = self._stack.by_key[key]
         entry.text = text
         self._changed(entry)
 
     def set_status(self, key: str, text: str) -> None:
         """A muted line in place of the text, until there is some."""
-        entry = self._entries[key]
+        entry = self._stack.by_key[key]
         entry.status = text
         if not entry.text:
             entry.release()
@@ -134,13 +127,13 @@ class Transcript(ScrollView, can_focus=True):
 
     def finish(self, key: str, footnote: str = "") -> None:
         """The message is complete; `footnote` shows muted below it."""
-        entry = self._entries[key]
+        entry = self._stack.by_key[key]
         entry.finish(footnote)
         self._changed(entry)
 
-    def remove(self, key: str) -> None:
+    def discard(self, key: str) -> None:
         """Takes a message away."""
-        self._order.remove(self._entries.pop(key))
+        self._stack.discard(key)
         self._place()
 
     def clear(self) -> None:
@@ -149,11 +142,11 @@ class Transcript(ScrollView, can_focus=True):
 
     def text(self, key: str) -> str:
         """The text of a message as it came, made safe."""
-        return self._entries[key].text
+        return self._stack.by_key[key].text
 
     def code_blocks(self, key: str) -> list[tuple[str, str]]:
         """(language, code) of each code block of a message."""
-        return code_blocks(self._entries[key].text)
+        return code_blocks(self._stack.by_key[key].text)
 
     # Moving.
 
@@ -209,25 +202,7 @@ class Transcript(ScrollView, can_focus=True):
     def _margin(self) -> int:
         return max(1, (self._width - self._column) // 2)
 
-    def _at(self, line: int) -> tuple[int, int]:
-        """(message, line in it) at a line of the whole view."""
-        index = max(0, min(bisect_right(self._tops, line) - 1, len(self._order) - 1))
-        return index, line - self._tops[index]
-
-    def _measure(self) -> None:
-        self._tops = [0, *accumulate(entry.height for entry in self._order)]
-
-    def _anchor(self) -> tuple[Entry, int, int] | None:
-        """The message at the top of the view, the line in it, and its height."""
-        if not self._order or len(self._tops) == 1:
-            return None
-        index, line = self._at(round(self.scroll_y))
-        entry = self._order[index]
-        return entry, line, self._tops[index + 1] - self._tops[index]
-
-    def _place(
-        self, anchor: tuple[Entry, int, int] | None = None, changed: int | None = None
-    ) -> None:
+    def _place(self, anchor: Anchor | None = None, changed: int | None = None) -> None:
         """Lays out what is near the view and keeps the view where it is, or at the end.
 
         Lines of the whole view before `changed` need no drawing, if it is given.
@@ -235,21 +210,19 @@ class Transcript(ScrollView, can_focus=True):
         height = self.size.height
         if not self._width or not height:
             return
-        anchor = anchor or self._anchor()
-        self._measure()
+        anchor = anchor or self._stack.anchor(round(self.scroll_y))
+        self._stack.measure()
         top = 0
-        for _ in range(len(self._order) + 1):
+        while True:
             top = self._top(anchor)
-            near = range(self._at(top - height)[0], self._at(top + 2 * height)[0] + 1)
-            fresh = [self._order[i] for i in near if i < len(self._order)]
-            fresh = [entry for entry in fresh if not entry.laid_out]
+            near = self._stack.near(top - height, top + 2 * height)
+            fresh = [entry for entry in near if not entry.laid_out]
             if not fresh:
-                self._forget(near)
                 break
             for entry in fresh:
                 entry.lay_out(self._column, self._palette)
-            self._measure()
-        size = Size(self._width, self._tops[-1])
+            self._stack.measure()
+        size = Size(self._width, self._stack.height)
         self._placing = True
         try:
             if size != self.virtual_size:
@@ -265,27 +238,16 @@ class Transcript(ScrollView, can_focus=True):
         else:
             self.refresh_lines(changed, max(0, top + height - changed))
 
-    def _top(self, anchor: tuple[Entry, int, int] | None) -> int:
-        end = max(0, self._tops[-1] - self.size.height)
+    def _top(self, anchor: Anchor | None) -> int:
+        end = max(0, self._stack.height - self.size.height)
         if self._following or anchor is None:
             return end
-        entry, line, height = anchor
-        if entry not in self._order:
-            return min(end, round(self.scroll_y))
-        index = self._order.index(entry)
-        if entry.height != height and line >= entry.height:
-            line = entry.height - 1
-        return min(end, self._tops[index] + line)
-
-    def _forget(self, near: range) -> None:
-        for index, entry in enumerate(self._order):
-            far = index < near.start - KEEP_LAID_OUT or index > near.stop + KEEP_LAID_OUT
-            if far and entry.laid_out and not entry.open:
-                entry.release()
+        place = self._stack.locate(anchor)
+        return min(end, round(self.scroll_y) if place is None else place)
 
     def _changed(self, entry: Entry) -> None:
         if self._width and not entry.laid_out:
-            anchor = self._anchor()
+            anchor = self._stack.anchor(round(self.scroll_y))
             entry.estimate(self._column)
             self._place(anchor)
         else:
@@ -294,13 +256,13 @@ class Transcript(ScrollView, can_focus=True):
     def _flush(self) -> None:
         started = perf_counter()
         self._timer = None
-        anchor = self._anchor()
-        changed = self._tops[-1]
-        for index, entry in enumerate(self._order):
+        anchor = self._stack.anchor(round(self.scroll_y))
+        changed = self._stack.height
+        for index, entry in enumerate(self._stack):
             if entry.waiting:
                 was_laid_out = entry.laid_out
                 line = entry.flush()
-                changed = min(changed, self._tops[index] + line)
+                changed = min(changed, self._stack.tops[index] + line)
                 if self._width and not entry.laid_out:
                     entry.estimate(self._column)
                 if not (was_laid_out and entry.laid_out):
@@ -317,23 +279,23 @@ class Transcript(ScrollView, can_focus=True):
 
     def on_resize(self, event: events.Resize) -> None:
         width = self.size.width
-        anchor = self._anchor()
+        anchor = self._stack.anchor(round(self.scroll_y))
         if width != self._width:
             self._width = width
-            for entry in self._order:
+            for entry in self._stack:
                 entry.release()
                 entry.estimate(self._column)
             if anchor is not None:
                 # The same text is now at about the same share of the message.
                 entry, line, height = anchor
                 entry.lay_out(self._column, self._palette)
-                anchor = (entry, line * entry.height // max(1, height), entry.height)
+                anchor = Anchor(entry, line * entry.height // max(1, height), entry.height)
         self._place(anchor)
 
     def _recolor(self, theme: Theme) -> None:
         self._palette = Palette.from_variables(self.app.theme_variables)
         self._base = None
-        for entry in self._order:
+        for entry in self._stack:
             entry.release()
         self._place()
 
@@ -358,28 +320,24 @@ class Transcript(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         width, base = self._width, self._base_style
         line = self.scroll_offset.y + y
-        if line >= self._tops[-1] or not self._order:
+        if line >= self._stack.height or not self._stack:
             return Strip.blank(width, base)
-        index, number = self._at(line)
-        entry = self._order[index]
+        index, number = self._stack.at(line)
+        entry = self._stack.entries[index]
         if not entry.laid_out:
             return Strip.blank(width, base)
         strip = entry.paint(number, self._margin, width, base)
         selection = self.text_selection
         if selection is not None and (span := selection.get_span(line)) is not None:
             style = self.screen.get_component_rich_style("screen--selection")
-            strip = _select(strip, entry.content(number, self._margin, self._palette), span, style)
+            content = entry.content(number, self._margin, self._palette)
+            strip = paint_selection(strip, content, span, style)
         strip = strip.apply_offsets(0, line)
-        if not self._following and y == self.size.height - 1 and line < self._tops[-1] - 1:
+        if not self._following and y == self.size.height - 1 and line < self._stack.height - 1:
             style = base + self._palette.chat["muted"] + self._palette.panel
             end = min(width, self._margin + self._column)
-            strip = Strip.join(
-                [
-                    strip.crop(0, end - len(_BELOW)),
-                    Strip([Segment(_BELOW, style)], len(_BELOW)),
-                    strip.crop(end, width),
-                ]
-            )
+            marker = Strip([Segment(_BELOW, style)], len(_BELOW))
+            strip = Strip.join([strip.crop(0, end - len(_BELOW)), marker, strip.crop(end, width)])
         return strip
 
     # Selecting with the mouse.
@@ -390,50 +348,24 @@ class Transcript(ScrollView, can_focus=True):
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected text as shown, without bars and padding."""
-        if not self._order:
+        if not self._stack:
             return None
         start = selection.start or Offset(0, 0)
-        end = selection.end or Offset(self._width, self._tops[-1])
-        first, last = self._at(start.y)[0], self._at(end.y)[0]
-        lines: list[str] = []
-        for index in range(first, last + 1):
-            entry = self._order[index]
-            if not entry.laid_out:
-                lines.extend(entry.text.split("\n") + [""])
-                continue
-            for number in range(entry.height):
-                span = selection.get_span(self._tops[index] + number)
-                if span is None:
-                    continue
-                line = ""
-                for at, text in entry.content(number, self._margin, self._palette):
-                    stop = len(text) if span[1] < 0 else max(0, span[1] - at)
-                    line += text[max(0, span[0] - at) : stop]
-                lines.append(line.rstrip())
-        return "\n".join(lines), "\n"
+        end = selection.end or Offset(self._width, self._stack.height)
+        first, last = self._stack.at(start.y)[0], self._stack.at(end.y)[0]
+        entries, top = self._stack.entries[first : last + 1], self._stack.tops[first]
+        return extract(entries, top, selection, self._margin, self._palette), "\n"
+
+    async def _on_click(self, event: events.Click) -> None:
+        """Two clicks select the message (Textual's own would select the whole view)."""
+        if event.chain >= 2 and self._stack:
+            event.prevent_default()
+            index, _ = self._stack.at(round(self.scroll_y) + event.y)
+            start, end = (
+                Offset(0, self._stack.tops[index]),
+                Offset(self._width, self._stack.tops[index + 1] - 1),
+            )
+            self.screen.selections = {self: Selection(start, end)}
 
     def selection_updated(self, selection: Selection | None) -> None:
         self.refresh()
-
-
-def _select(
-    strip: Strip, content: Sequence[tuple[int, str]], span: tuple[int, int], style: Style
-) -> Strip:
-    """`strip` with the selection's style over the content in `span`."""
-    begin, end = span
-    marked = [(max(at, begin), at + len(text)) for at, text in content]
-    if end >= 0:
-        marked = [(start, min(stop, end)) for start, stop in marked]
-    segments: list[Segment] = []
-    at = 0
-    for text, own, _ in strip:
-        cuts = {0, len(text)}
-        for start, stop in marked:
-            cuts |= {cut - at for cut in (start, stop) if start < stop and 0 < cut - at < len(text)}
-        points = sorted(cuts)
-        for left, right in zip(points, points[1:], strict=False):
-            inside = any(start <= at + left < stop for start, stop in marked)
-            merged = (own or Style()) + style if inside else own
-            segments.append(Segment(text[left:right], merged))
-        at += len(text)
-    return Strip(segments, strip.cell_length)

@@ -17,7 +17,9 @@ Row = list[Span]
 _SPACE = " \\t\u1680\u2000-\u2006\u2008-\u200a\u205f\u3000"
 _WORD = re.compile(f"([{_SPACE}]*)([^{_SPACE}]+)")
 # Kinsoku: these may not start, or end, a line of Chinese or Japanese.
-_NOT_FIRST = frozenset("、。，．！？：；）」』】〉》〕］｝…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ")
+_NOT_FIRST = frozenset(
+    "、。，．！？：；）」』】〉》〕］｝…ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
+)
 _NOT_LAST = frozenset("（「『【〈《〔［｛")
 
 

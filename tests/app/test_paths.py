@@ -224,6 +224,18 @@ def test_the_reply_of_a_living_process_is_left_to_it(path: Path) -> None:
     store.close()
 
 
+def test_closing_keeps_what_is_still_being_written(path: Path) -> None:
+    store = Store(path)
+    chat, question = ask(store)
+    store.append_chunk(store.begin_reply(chat, question).id, "half")
+    store.close()
+    store.close()
+    store = Store(path)
+    reply = store.load_conversation(chat)[1][-1]
+    assert (reply.text, reply.status) == ("half", "interrupted")
+    store.close()
+
+
 def test_processes_that_open_a_new_file_at_once_all_write_to_it(path: Path) -> None:
     source = """
         for i in range(20):

@@ -25,7 +25,10 @@ def contrast(one: str, other: str) -> float:
 
 
 def pairs(theme: Theme) -> list[tuple[str, str, str]]:
-    assert theme.background and theme.surface and theme.panel and theme.foreground
+    assert theme.background
+    assert theme.surface
+    assert theme.panel
+    assert theme.foreground
     variables = theme.variables
     grounds = (theme.background, theme.surface, theme.panel)
     found = [("foreground", theme.foreground, ground) for ground in grounds]
@@ -33,9 +36,8 @@ def pairs(theme: Theme) -> list[tuple[str, str, str]]:
         found.append((name, getattr(theme, name), theme.background))
         found.append((name, getattr(theme, name), theme.surface))
     panel = variables["chat-code-background"]
-    for name in CHAT_DEFAULTS:
-        if name not in ("rule", "code-background"):
-            found.append((f"chat-{name}", variables[f"chat-{name}"], theme.background))
+    texts = [f"chat-{name}" for name in CHAT_DEFAULTS if name not in ("rule", "code-background")]
+    found += [(name, variables[name], theme.background) for name in texts]
     found += [(name, variables[f"chat-{name}"], panel) for name in ("muted", "inline-code")]
     found += [(f"code-{name}", variables[f"code-{name}"], panel) for name in CODE_DEFAULTS]
     for kind in ("screen-selection", "input-cursor", "block-cursor"):

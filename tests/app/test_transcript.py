@@ -147,7 +147,7 @@ async def test_a_long_conversation_is_laid_out_only_near_the_view() -> None:
         view = app.query_one(Transcript)
         view.load(talk(1000))
         assert "message 999 says" in shown(view)
-        assert sum(entry.laid_out for entry in view._order) < 40
+        assert sum(entry.laid_out for entry in view._stack) < 40
 
 
 async def test_scrolling_through_estimated_heights_shows_every_line_once() -> None:
@@ -193,11 +193,11 @@ async def test_a_resize_keeps_the_message_at_the_top_of_the_view() -> None:
         view = app.query_one(Transcript)
         view.load(talk(100))
         view.scroll_to(y=view.max_scroll_y // 2, animate=False)
-        first = view._anchor()
+        first = view._stack.anchor(round(view.scroll_y))
         await pilot.resize_terminal(90, 20)
         await until(pilot, lambda: view.size.width > 80)
         await pilot.pause()
-        again = view._anchor()
+        again = view._stack.anchor(round(view.scroll_y))
         assert first is not None
         assert again is not None
         assert again[0] is first[0]
@@ -232,8 +232,21 @@ async def test_the_mouse_selects_what_it_is_dragged_over() -> None:
         await pilot.mouse_up(view, offset=(column + 3, 1))
         assert app.screen.get_selected_text() == "beta"
         style = app.screen.get_component_rich_style("screen--selection")
-        marked = [s.text for s in view.render_line(1) if s.style and s.style.bgcolor == style.bgcolor]
+        marked = [
+            s.text for s in view.render_line(1) if s.style and s.style.bgcolor == style.bgcolor
+        ]
         assert "".join(marked) == "beta"
+
+
+async def test_two_clicks_select_one_message() -> None:
+    app = Chat()
+    async with app.run_test(size=(60, 20)) as pilot:
+        view = app.query_one(Transcript)
+        view.load(talk(2))
+        await pilot.click(view, offset=(10, 1), times=2)
+        assert app.screen.get_selected_text() == (
+            "title 0\nmessage 0 says\n\n- *some* words that take some room"
+        )
 
 
 async def test_another_theme_recolours_what_is_shown() -> None:
@@ -262,7 +275,7 @@ async def test_removing_clearing_and_replacing() -> None:
     async with app.run_test(size=(60, 20)):
         view = app.query_one(Transcript)
         view.load(talk(3))
-        view.remove("m1")
+        view.discard("m1")
         assert view.keys == ["m0", "m2"]
         assert "message 1" not in shown(view)
         view.set_text("m2", "replaced")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -60,9 +58,7 @@ def test_any_chunking_and_truncation_gives_the_same_logits(
 def test_batch_of_unequal_prompts_equals_each_alone(
     model: Transformer, chunk_size: int | None
 ) -> None:
-    tokens, logprobs = generate(
-        PROMPTS, model, max_tokens=10, temperature=0, chunk_size=chunk_size
-    )
+    tokens, logprobs = generate(PROMPTS, model, max_tokens=10, temperature=0, chunk_size=chunk_size)
     for prompt, got, scores in zip(PROMPTS, tokens, logprobs, strict=True):
         assert got == _alone(model, prompt, 10)
         assert len(scores) == len(prompt) - 1 + len(got)
