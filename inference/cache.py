@@ -57,18 +57,21 @@ class KVCache:
 
     def _allocate(self, capacity: int) -> None:
         c = self.config
-        shape = (self.batch, c.n_kv_heads, capacity, c.head_dim)
-        kept = self.length
-        for store in (self.k, self.v):
-            for layer in range(c.n_layers):
-                # Zeros: a masked position is multiplied by 0, and 0 · NaN would be NaN.
-                fresh = torch.zeros(shape, device=self._device, dtype=self._dtype)
-                if layer < len(store):
-                    if kept:
-                        fresh.narrow(2, 0, kept).copy_(store[layer].narrow(2, 0, kept))
-                    store[layer] = fresh
-                else:
-                    store.append(fresh)
+        kept = self.length if self.k else 0
+        shape = (self.batch, c.n_kv_heads, capacity - kept, c.head_dim)
+
+        def grown(old: Tensor | None) -> Tensor:
+            # Zeros: a masked position is multiplied by 0, and 0 · NaN would be NaN.
+            fresh = torch.zeros(shape, device=self._device, dtype=self._dtype)
+            return torch.cat((old.narrow(2, 0, kept), fresh), dim=2) if old is not None else fresh
+
+        if not self.k:
+            self.k = [grown(None) for _ in range(c.n_layers)]
+            self.v = [grown(None) for _ in range(c.n_layers)]
+            return
+        for layer in range(c.n_layers):  # one by one: never two whole caches at a time
+            self.k[layer] = grown(self.k[layer])
+            self.v[layer] = grown(self.v[layer])
 
     def reserve(self, length: int) -> None:
         """Make room for `length` positions.

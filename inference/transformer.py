@@ -220,8 +220,10 @@ class Transformer(nn.Module):
         starts = [cache.lengths[r] for r in rows]
         length = max(starts) + count
         cache.reserve(length)
-        first = torch.tensor(starts, device=tokens.device).unsqueeze(1)
-        positions = first + torch.arange(count, device=tokens.device)
+        # Made on the device: copying them from the host would wait for it.
+        positions = torch.stack(
+            [torch.arange(start, start + count, device=tokens.device) for start in starts]
+        )
         if self._freqs is None or self._freqs.device != tokens.device:
             self._freqs = rope.frequencies(
                 self.config.head_dim, self.config.rope_theta, device=tokens.device

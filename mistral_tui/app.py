@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, ClassVar
 
@@ -15,7 +14,6 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static, TextArea
 
-from inference.api import ModelCard, Timings, Usage
 from inference.errors import InferenceError
 from mistral_tui import clipboard, paths, themes
 from mistral_tui.actions import ACTIONS, bindings
@@ -23,33 +21,22 @@ from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.conversation import (
     EngineChanged,
     Happening,
-    Loading,
-    Opened,
     ReplyBegan,
-    ReplyEnded,
-    ReplyProgress,
-    ReplyText,
-    Said,
     Session,
     Trouble,
 )
 from mistral_tui.engine_client import EngineClient, LocalEngine
+from mistral_tui.presenter import Presenter
 from mistral_tui.sanitize import one_line, sanitize
-from mistral_tui.schema import FinalStatus, Message, Status, StoreError
+from mistral_tui.schema import StoreError
 from mistral_tui.store import AsyncStore
 from mistral_tui.widgets.prompt import Prompt
 from mistral_tui.widgets.status import StatusLine
-from mistral_tui.widgets.transcript import Transcript, TranscriptItem
+from mistral_tui.widgets.transcript import Transcript
 from mistral_tui.widgets.welcome import Welcome
 
 STARTER = "starter"
 _DRAFT_SECONDS = 0.5
-_FOOTNOTES: dict[Status, str] = {
-    "cancelled": "stopped",
-    "length": "cut off: the most tokens were reached",
-    "failed": "broken off",
-    "interrupted": "broken off",
-}
 
 
 class ChatApp(App[int]):
@@ -79,7 +66,6 @@ class ChatApp(App[int]):
         self._theme_name = theme_name
         self._draft_timer: Timer | None = None
         self._code_index = 0
-        self._first_token = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self.session = Session(
             store,
@@ -118,6 +104,7 @@ class ChatApp(App[int]):
     # ── start and end ───────────────────────────────────────────────────────────────
 
     def on_mount(self) -> None:
+        self._presenter = Presenter(self._main)
         found, problems = themes.load_themes(paths.themes_dir())
         for theme in found:
             self.register_theme(theme)
@@ -158,7 +145,7 @@ class ChatApp(App[int]):
         if fetch:
             self._start(self._load(fetch=True))
         else:
-            self._say_no_model("No model yet", "Ctrl+R offers the starter model again.")
+            self._presenter.no_model("No model yet", "Ctrl+R offers the starter model again.")
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the event loop; its foreseeable failures become notes."""
@@ -187,126 +174,13 @@ class ChatApp(App[int]):
         with contextlib.suppress(StoreError):
             await self.store.close()
 
-    # ── what happened ───────────────────────────────────────────────────────────────
-
     def happened(self, event: Happening) -> None:
-        """The session's events, one place for each."""
-        match event:
-            case Opened():
-                self._show_conversation(event)
-            case Said():
-                self._talking(True)
-                self.transcript.add(_key(event.message), "user", event.message.text, title="you")
-                self.transcript.follow()
-            case ReplyBegan():
-                self._first_token = 0.0
-                self._code_index = 0
-                name = self.session.card.name if self.session.card else ""
-                self.transcript.add(_key(event.message), "assistant", title=one_line(name))
-                self.status.show(answering=True, tokens=0, rate=0.0, prompt=0, prefilled=0)
-            case ReplyProgress():
-                self._show_prefill(event)
-            case ReplyText():
-                self._show_text(event)
-            case ReplyEnded():
-                self._show_end(event)
-            case EngineChanged():
-                self._show_engine(event)
-            case Loading():
-                self.status.show(stage=event.stage, done=event.done, total=event.total)
-            case Trouble():
-                self._note(event.sentence)
-
-    def _show_conversation(self, event: Opened) -> None:
-        self._talking(bool(event.messages))
-        name = one_line(event.conversation.model_name) if event.conversation else ""
-        self.transcript.load(
-            TranscriptItem(
-                _key(message),
-                "user" if message.role == "user" else "assistant",
-                message.text,
-                "you" if message.role == "user" else name,
-                _FOOTNOTES.get(message.status, ""),
-            )
-            for message in event.messages
-        )
-        self.status.show(used=0, rate=0.0, ttft=0.0, reused=0, answering=False)
-
-    def _show_prefill(self, event: ReplyProgress) -> None:
-        self.status.show(prefilled=event.done, prompt=event.total, reused=event.reused)
-        left = event.total - event.done
-        if left > 0:
-            done, total = event.done - event.reused, event.total - event.reused
-            self.transcript.set_status(str(event.message_id), f"reading {done:,} of {total:,}")
-        else:
-            self.transcript.set_status(str(event.message_id), "…")
-        self.status.show(used=event.total)
-
-    def _show_text(self, event: ReplyText) -> None:
-        now = time.perf_counter()
-        self.transcript.append(str(event.message_id), event.text)
-        if not self._first_token:
-            self._first_token = now
-        seconds = now - self._first_token
-        rate = (event.tokens - 1) / seconds if seconds > 0.2 else 0.0
-        used = self.status.status.prompt + event.tokens
-        self.status.show(tokens=event.tokens, rate=rate, used=used)
-
-    def _show_end(self, event: ReplyEnded) -> None:
-        key = str(event.message_id)
-        if event.kept:
-            self.transcript.finish(key, _footnote(event.status))
-        else:
-            self.transcript.remove(key)
-        self._show_figures(event.usage, event.timings)
-
-    def _show_figures(self, usage: Usage | None, timings: Timings | None) -> None:
-        self.status.show(answering=False)
-        if usage and timings:
-            self.status.show(
-                rate=timings.decode_tokens_per_s,
-                ttft=timings.ttft_s,
-                prompt=usage.prompt_tokens,
-                reused=usage.reused_tokens,
-                used=usage.prompt_tokens + usage.completion_tokens,
-            )
-
-    def _show_engine(self, event: EngineChanged) -> None:
-        self.status.show(engine=event.state, stage="", done=0, total=0, silent=0.0)
-        match event.state:
-            case "loading":
-                self._say_no_model("Loading the model", "You can write already.")
-            case "ready":
-                assert self.session.card is not None
-                self._show_card(self.session.card)
-            case "failed":
-                self._say_no_model("The model cannot be used", event.sentence)
-                if self._main.has_class("talking"):
-                    self._note(event.sentence)
-            case "lost":
-                ending = "Nothing of the conversation is lost. Ctrl+R restarts it."
-                self._say_no_model("The engine stopped", f"{event.sentence} {ending}")
-                self._note(f"{event.sentence} {ending}")
-
-    def _show_card(self, card: ModelCard) -> None:
-        self._main.query_one(Welcome).show_card(card)
-        short = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
-        shape = f"{short.get(card.dtype, card.dtype)} {card.device}"
-        self.status.show(model=card.name, shape=shape, context=card.context)
-        self._start(self.store.set_setting("last_model", self.session.choice.model))
-
-    def _say_no_model(self, title: str, text: str) -> None:
-        self._main.query_one(Welcome).show_text(title, text)
-
-    def _note(self, sentence: str) -> None:
-        """A sentence that stays: in the transcript where there is one, else as a notice."""
-        if self._main.has_class("talking"):
-            self.transcript.add(f"note-{time.monotonic_ns()}", "error", sanitize(sentence))
-        else:
-            self.notify(sanitize(sentence), severity="error", markup=False, timeout=15)
-
-    def _talking(self, talking: bool) -> None:
-        self._main.set_class(talking, "talking")
+        """Everything the session tells."""
+        self._presenter.show(event)
+        if isinstance(event, EngineChanged) and event.state == "ready":
+            self._start(self.store.set_setting("last_model", self.session.choice.model))
+        if isinstance(event, ReplyBegan):
+            self._code_index = 0
 
     def _check_engine(self) -> None:
         self.status.show(silent=self.client.silent_for())
@@ -416,7 +290,7 @@ class ChatApp(App[int]):
         running = self.session.running_message_id
         if running is not None:
             return str(running)
-        return _key(replies[-1]) if replies else None
+        return str(replies[-1].id) if replies else None
 
     def _copy(self, text: str, what: str) -> None:
         async def copy() -> None:
@@ -479,14 +353,6 @@ class ChatApp(App[int]):
                 run = getattr(self, f"action_{action.id}")
                 yield SystemCommand(action.title, f"{action.help} ({action.shown_keys})", run)
         yield SystemCommand("Theme", "Choose among all looks.", self.action_change_theme)
-
-
-def _key(message: Message) -> str:
-    return str(message.id)
-
-
-def _footnote(status: FinalStatus) -> str:
-    return _FOOTNOTES.get(status, "")
 
 
 def _starter_is_there() -> bool:

@@ -88,11 +88,11 @@ class ReplyEnded:
 
 @dataclass(frozen=True, slots=True)
 class EngineChanged:
-    """The engine's state, with a sentence where there is one; `kind` as in `api.Failed`."""
+    """The engine's state; the model's card where it is ready, else a sentence."""
 
     state: EngineState
     sentence: str = ""
-    kind: str = ""
+    card: ModelCard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +199,20 @@ class Session:
                     self._tell(Loading(event.stage, event.done, event.total))
                 case Ready():
                     self.card = event.card
-                    self._engine_is("ready")
+                    self._engine_is("ready", card=event.card)
                 case Failed():
                     lost = event.kind == "worker_lost"
-                    self._engine_is("lost" if lost else "failed", event.sentence, event.kind)
+                    self._engine_is("lost" if lost else "failed", event.sentence)
                     return
         if self._waiting:
             self._waiting = False
             await self._answer()
 
-    def _engine_is(self, state: EngineState, sentence: str = "", kind: str = "") -> None:
+    def _engine_is(
+        self, state: EngineState, sentence: str = "", card: ModelCard | None = None
+    ) -> None:
         self.engine = state
-        self._tell(EngineChanged(state, sentence, kind))
+        self._tell(EngineChanged(state, sentence, card))
 
     # ── conversations ───────────────────────────────────────────────────────────────
 
@@ -368,7 +370,7 @@ class Session:
         self._tell(ReplyEnded(turn.message.id, status, kept is not None, usage, timings, seed))
         if isinstance(last, Failed) and last.kind != "cancelled":
             if last.kind == "worker_lost":
-                self._engine_is("lost", last.sentence, last.kind)
+                self._engine_is("lost", last.sentence)
             else:
                 self._tell(Trouble(last.sentence))
 

@@ -45,10 +45,15 @@ class NoCrossing(TorchDispatchMode):
 @pytest.mark.parametrize("tied", [False, True])
 def test_prefill_and_decode_stay_on_the_device(dtype: torch.dtype, tied: bool) -> None:
     config = ModelConfig.from_params({**tiny.PARAMS, "tied_embeddings": tied})
+    with torch.device("meta"):
+        model = Transformer(config)
     with FakeTensorMode(allow_non_fake_inputs=True), NoCrossing() as guard:
-        with torch.device("meta"):
-            model = Transformer(config).to(dtype)
-        model = model.to_empty(device="cuda").requires_grad_(False)
+        state = {
+            name: torch.empty(weight.shape, dtype=dtype, device="cuda")
+            for name, weight in model.state_dict().items()
+        }
+        model.load_state_dict(state, assign=True)
+        model.requires_grad_(False)
         cache = model.new_cache()
         for count in (40, 300, 1):  # a first chunk, one that makes the cache grow, a token
             tokens = torch.zeros((1, count), dtype=torch.long, device="cuda")

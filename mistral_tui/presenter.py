@@ -1,0 +1,170 @@
+"""What happened in the session → what the widgets show; one method, one `match`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from textual.screen import Screen
+
+from inference.api import ModelCard, Timings, Usage
+from mistral_tui.conversation import (
+    EngineChanged,
+    Happening,
+    Loading,
+    Opened,
+    ReplyBegan,
+    ReplyEnded,
+    ReplyProgress,
+    ReplyText,
+    Said,
+    Trouble,
+)
+from mistral_tui.sanitize import one_line, sanitize
+from mistral_tui.schema import Message, Status
+from mistral_tui.widgets.entry import TranscriptItem
+from mistral_tui.widgets.status import StatusLine
+from mistral_tui.widgets.transcript import Transcript
+from mistral_tui.widgets.welcome import Welcome
+
+_FOOTNOTES: dict[Status, str] = {
+    "cancelled": "stopped",
+    "length": "cut off: the most tokens were reached",
+    "failed": "broken off",
+    "interrupted": "broken off",
+}
+_SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+
+
+class Presenter:
+    """Draws the session's happenings on the main screen."""
+
+    def __init__(self, screen: Screen[Any]) -> None:
+        self._screen = screen
+        self._transcript = screen.query_one(Transcript)
+        self._status = screen.query_one(StatusLine)
+        self._welcome = screen.query_one(Welcome)
+        self._card: ModelCard | None = None
+        self._first_token = 0.0
+
+    def show(self, event: Happening) -> None:
+        """One place for each event."""
+        match event:
+            case Opened():
+                self._show_conversation(event)
+            case Said():
+                self._talking(True)
+                self._transcript.add(_key(event.message), "user", event.message.text, title="you")
+                self._transcript.follow()
+            case ReplyBegan():
+                self._first_token = 0.0
+                name = one_line(self._card.name) if self._card else ""
+                self._transcript.add(_key(event.message), "assistant", title=name)
+                self._status.show(answering=True, tokens=0, rate=0.0, prompt=0, prefilled=0)
+            case ReplyProgress():
+                self._show_prefill(event)
+            case ReplyText():
+                self._show_text(event)
+            case ReplyEnded():
+                self._show_end(event)
+            case EngineChanged():
+                self._show_engine(event)
+            case Loading():
+                self._status.show(stage=event.stage, done=event.done, total=event.total)
+            case Trouble():
+                self.note(event.sentence)
+
+    def note(self, sentence: str) -> None:
+        """A sentence that stays: in the transcript where there is one, else as a notice."""
+        if self._screen.has_class("talking"):
+            self._transcript.add(f"note-{time.monotonic_ns()}", "error", sanitize(sentence))
+        else:
+            self._screen.notify(sanitize(sentence), severity="error", markup=False, timeout=15)
+
+    def no_model(self, title: str, text: str) -> None:
+        """What the empty screen says while there is no model."""
+        self._welcome.show_text(title, text)
+
+    def _show_conversation(self, event: Opened) -> None:
+        self._talking(bool(event.messages))
+        name = one_line(event.conversation.model_name) if event.conversation else ""
+        self._transcript.load(
+            TranscriptItem(
+                _key(message),
+                "user" if message.role == "user" else "assistant",
+                message.text,
+                "you" if message.role == "user" else name,
+                _FOOTNOTES.get(message.status, ""),
+            )
+            for message in event.messages
+        )
+        self._status.show(used=0, rate=0.0, ttft=0.0, reused=0, answering=False)
+
+    def _show_prefill(self, event: ReplyProgress) -> None:
+        self._status.show(prefilled=event.done, prompt=event.total, reused=event.reused)
+        left = event.total - event.done
+        if left > 0:
+            done, total = event.done - event.reused, event.total - event.reused
+            self._transcript.set_status(str(event.message_id), f"reading {done:,} of {total:,}")
+        else:
+            self._transcript.set_status(str(event.message_id), "…")
+        self._status.show(used=event.total)
+
+    def _show_text(self, event: ReplyText) -> None:
+        now = time.perf_counter()
+        self._transcript.append(str(event.message_id), event.text)
+        if not self._first_token:
+            self._first_token = now
+        seconds = now - self._first_token
+        rate = (event.tokens - 1) / seconds if seconds > 0.2 else 0.0
+        used = self._status.status.prompt + event.tokens
+        self._status.show(tokens=event.tokens, rate=rate, used=used)
+
+    def _show_end(self, event: ReplyEnded) -> None:
+        key = str(event.message_id)
+        if event.kept:
+            self._transcript.finish(key, _FOOTNOTES.get(event.status, ""))
+        else:
+            self._transcript.discard(key)
+        self._show_figures(event.usage, event.timings)
+
+    def _show_figures(self, usage: Usage | None, timings: Timings | None) -> None:
+        self._status.show(answering=False)
+        if usage and timings:
+            self._status.show(
+                rate=timings.decode_tokens_per_s,
+                ttft=timings.ttft_s,
+                prompt=usage.prompt_tokens,
+                reused=usage.reused_tokens,
+                used=usage.prompt_tokens + usage.completion_tokens,
+            )
+
+    def _show_engine(self, event: EngineChanged) -> None:
+        self._status.show(engine=event.state, stage="", done=0, total=0, silent=0.0)
+        match event.state:
+            case "loading":
+                self.no_model("Loading the model", "You can write already.")
+            case "ready":
+                if event.card is not None:
+                    self._show_card(event.card)
+            case "failed":
+                self.no_model("The model cannot be used", event.sentence)
+                if self._screen.has_class("talking"):
+                    self.note(event.sentence)
+            case "lost":
+                ending = "Nothing of the conversation is lost. Ctrl+R restarts it."
+                self.no_model("The engine stopped", f"{event.sentence} {ending}")
+                self.note(f"{event.sentence} {ending}")
+
+    def _show_card(self, card: ModelCard) -> None:
+        self._card = card
+        self._welcome.show_card(card)
+        shape = f"{_SHORT_DTYPES.get(card.dtype, card.dtype)} {card.device}"
+        self._status.show(model=card.name, shape=shape, context=card.context)
+
+    def _talking(self, talking: bool) -> None:
+        self._screen.set_class(talking, "talking")
+
+
+def _key(message: Message) -> str:
+    return str(message.id)
