@@ -1,0 +1,44 @@
+"""The README tells the truth where a machine can tell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import tiny
+from mistral_tui.actions import markdown_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_keys_is_the_registry() -> None:
+    (table,) = re.findall(r"<!-- keys: begin.*?-->\n(.*?)\n<!-- keys: end -->", README, re.S)
+    assert table.strip() == markdown_table()
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "7B")
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert "~/models/7B" in code
+    exec(compile(code.replace("~/models/7B", str(folder)), "README", "exec"), {})
+
+
+def test_every_option_of_the_readme_exists() -> None:
+    import inspect
+
+    from mistral_tui import cli
+
+    known = set(re.findall(r"--[a-z-]+", inspect.getsource(cli)))
+    parameters = inspect.signature(cli.chat).parameters
+    known |= {"--" + name.strip("_").replace("_", "-") for name in parameters}
+    for option in re.findall(r"`(--[a-z-]+)", README):
+        assert option in known, option
+
+
+def test_every_module_is_on_the_map() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    for folder in ("inference", "mistral_tui"):
+        for path in (ROOT / folder).glob("*.py"):
+            if not path.stem.startswith("_"):
+                assert f"`{path.stem}`" in page, path
