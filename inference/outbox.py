@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import threading
 import time
@@ -10,6 +12,8 @@ from dataclasses import replace
 
 from inference import wire
 from inference.api import Event, Heartbeat, LoadProgress, PrefillProgress, Tokens
+
+log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.02
 HEARTBEAT_SECONDS = 1.0
@@ -50,6 +54,15 @@ class Outbox:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        try:
+            self._send()
+        except Exception:
+            log.exception("an event could not be sent")
+        # Without this thread the other side must see an end rather than wait for ever.
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _send(self) -> None:
         sent_tokens = 0.0
         while True:
             with self._changed:

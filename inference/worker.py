@@ -40,6 +40,10 @@ log = logging.getLogger("inference.worker")
 _LAST_MOMENTS = 2.0  # seconds for an orderly end once the socket has closed
 
 
+class _LoadCancelled(InferenceError):
+    kind = "cancelled"
+
+
 class Worker:
     """Reads requests in a thread, so that a cancel is seen while the model computes;
     serves them one by one in the main thread."""
@@ -56,7 +60,7 @@ class Worker:
         """Serve until the socket closes or a `Shutdown` comes."""
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         while (request := self._queue.get()) is not None:
-            if self._is_cancelled(request.id) and not self._closing.is_set():
+            if self._is_cancelled(request.id):
                 self._outbox.put(Failed(request.id, "cancelled", "Cancelled."))
             else:
                 self._serve(request)
@@ -109,7 +113,7 @@ class Worker:
 
         def progress(stage: str, done: int, total: int) -> None:
             if self._is_cancelled(request.id):
-                raise RequestError("Loading was cancelled.")
+                raise _LoadCancelled("Loading was cancelled.")
             self._outbox.put(LoadProgress(request.id, stage, done, total))
 
         self._engine = load_engine(
@@ -128,11 +132,11 @@ class Worker:
 
 def _explain(error: Exception) -> tuple[str, str]:
     """(kind, sentence) for an error that no one foresaw, or that memory ran out."""
-    import torch
-
     text = str(error)
-    starved = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in text
+    starved = isinstance(error, MemoryError) or (
+        # Told by name: torch may be what failed to be imported.
+        isinstance(error, RuntimeError)
+        and (type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text)
     )
     if starved:
         return "memory", (
@@ -141,6 +145,8 @@ def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return "system", f"The system refused{where}: {error.strerror or text}."
+    if isinstance(error, ImportError):
+        return "install", f"A part of the engine cannot be loaded ({text}); install it again."
     return "internal", (
         f"The engine failed unexpectedly ({type(error).__name__}); the log has the details."
     )

@@ -1,6 +1,29 @@
-"""`python -m mistral_tui` is `mistral-tui`."""
+"""Entry point of `mistral-tui` and of `python -m mistral_tui`."""
 
-from mistral_tui.cli import main
+from __future__ import annotations
+
+import gc
+import sys
+
+
+def main() -> None:
+    """Straight to the chat where there is nothing to parse, else by way of the command line."""
+    # Imports make many lasting objects and no garbage; the app collects once it is painted.
+    gc.disable()
+    from mistral_tui import launch
+
+    args = sys.argv[1:]
+    if launch.is_plain(args):
+        from mistral_tui.choices import ModelChoice, SamplingChoice
+
+        launch.open_standard_streams()
+        choice = ModelChoice(launch.resolve(args[0] if args else ""))
+        launch.open_chat(choice, sampling=SamplingChoice())
+    gc.enable()
+    from mistral_tui import cli
+
+    cli.main()
+
 
 if __name__ == "__main__":
     main()

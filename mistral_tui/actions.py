@@ -84,9 +84,17 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "focus_other",
         "Prompt or conversation",
-        "Move between prompt and conversation; there j, k, g, G scroll, y copies.",
+        "Move between prompt and conversation; there j, k, g, G scroll.",
         ("tab",),
         palette=False,
+    ),
+    Action(
+        "yank",
+        "Copy",
+        "In the conversation: copy what is selected, else the last answer.",
+        ("y",),
+        "transcript",
+        False,
     ),
     Action("command_palette", "Commands", "All commands, by name.", ("ctrl+p",), palette=False),
     Action("help", "Help", "This page.", ("f1",)),
@@ -110,7 +118,9 @@ _NAMES = {
 
 def show_key(key: str) -> str:
     """`ctrl+j` → `Ctrl+J`."""
-    return "+".join(_NAMES.get(part, part.upper()) for part in key.split("+"))
+    *modifiers, last = key.split("+")
+    last = _NAMES.get(last, last.upper() if modifiers or len(last) > 1 else last)
+    return "+".join([*(_NAMES.get(part, part) for part in modifiers), last])
 
 
 def bindings(where: Where, *, leave_out: Iterable[str] = ()) -> list[Binding]:

@@ -4,39 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import importlib
 import signal
-from collections.abc import Coroutine, Iterable
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import BindingType
+from textual.containers import Container
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Static, TextArea
+from textual.widgets import TextArea
 
-from inference.errors import InferenceError
-from mistral_tui import clipboard, paths, themes
+from mistral_tui import paths, themes
 from mistral_tui.actions import ACTIONS, bindings
 from mistral_tui.choices import ModelChoice, SamplingChoice
-from mistral_tui.conversation import (
-    EngineChanged,
-    Happening,
-    ReplyBegan,
-    Session,
-    Trouble,
-)
-from mistral_tui.engine_client import EngineClient, LocalEngine
-from mistral_tui.presenter import Presenter
 from mistral_tui.sanitize import one_line, sanitize
-from mistral_tui.schema import StoreError
-from mistral_tui.store import AsyncStore
 from mistral_tui.widgets.prompt import Prompt
 from mistral_tui.widgets.status import StatusLine
-from mistral_tui.widgets.transcript import Transcript
 from mistral_tui.widgets.welcome import Welcome
+
+if TYPE_CHECKING:
+    from mistral_tui.conversation import Happening, Session
+    from mistral_tui.engine_client import EngineClient
+    from mistral_tui.presenter import Presenter
+    from mistral_tui.store import AsyncStore
+    from mistral_tui.widgets.transcript import Transcript
+
+    Connect = Callable[[], Awaitable[tuple[EngineClient, AsyncStore]]]
 
 STARTER = "starter"
 _DRAFT_SECONDS = 0.5
+_AFTER_PAINT_SECONDS = 0.05
+# What works before the session is there.
+_ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "send", "newline"}
 
 
 class ChatApp(App[int]):
@@ -45,14 +48,14 @@ class ChatApp(App[int]):
     TITLE = "mistral-tui"
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings("app", leave_out=("command_palette", "focus_other"))
+        *bindings("app", leave_out=("command_palette", "focus_other")),
+        *bindings("transcript"),
     ]
 
     def __init__(
         self,
         choice: ModelChoice,
-        client: EngineClient,
-        store: AsyncStore,
+        connect: Connect | None = None,
         *,
         sampling: SamplingChoice,
         system_prompt: str = "",
@@ -60,86 +63,92 @@ class ChatApp(App[int]):
         theme_name: str = "",
     ) -> None:
         super().__init__()
-        self.store = store
-        self.client = client
+        self._choice = choice
+        self._connect = connect
+        self._sampling = sampling
+        self._system_prompt = system_prompt
         self._reopen = reopen
-        self._theme_name = theme_name
         self._draft_timer: Timer | None = None
         self._code_index = 0
+        self._send_soon = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.session = Session(
-            store,
-            client,
-            self.happened,
-            choice=choice,
-            sampling=sampling,
-            system_prompt=system_prompt,
-        )
+        self.begun = False
+        """Whether there is a session: from then on the attributes below exist."""
+        self.session: Session
+        self.client: EngineClient
+        self.store: AsyncStore
+        self.transcript: Transcript
+        self._presenter: Presenter
+        self.prompt = Prompt(id="prompt")
+        self.status = StatusLine(id="status")
+        self._problems = self._add_themes(theme_name)
 
     def compose(self) -> ComposeResult:
-        yield Welcome(id="welcome")
-        yield Transcript(id="transcript")
-        yield Static("↓ more below · Ctrl+End", id="below", markup=False)
-        yield Prompt(id="prompt")
-        yield StatusLine(id="status")
-
-    # ── the parts ───────────────────────────────────────────────────────────────────
-
-    @property
-    def transcript(self) -> Transcript:
-        return self._main.query_one(Transcript)
-
-    @property
-    def prompt(self) -> Prompt:
-        return self._main.query_one(Prompt)
-
-    @property
-    def status(self) -> StatusLine:
-        return self._main.query_one(StatusLine)
-
-    @property
-    def _main(self) -> Screen[Any]:
-        return self.screen_stack[0]
+        with Container(id="view"):
+            yield Welcome(id="welcome")
+        yield self.prompt
+        yield self.status
 
     # ── start and end ───────────────────────────────────────────────────────────────
 
     def on_mount(self) -> None:
-        self._presenter = Presenter(self._main)
-        found, problems = themes.load_themes(paths.themes_dir())
-        for theme in found:
-            self.register_theme(theme)
-        self._choose_theme(self._theme_name or "mistral-dark")
         self.prompt.focus()
-        for problem in problems:
-            self.notify(problem, severity="warning", markup=False, timeout=10)
-        self.set_interval(1.0, self._check_engine)
         for number in (signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(NotImplementedError, RuntimeError):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
         # After the first paint: what follows takes the processor away from it.
-        self.call_after_refresh(self._start, self._begin())
+        self.call_after_refresh(self.set_timer, _AFTER_PAINT_SECONDS, self._begin_soon)
+
+    def _begin_soon(self) -> None:
+        gc.enable()
+        for problem in self._problems:
+            self.notify(sanitize(problem), severity="warning", markup=False, timeout=10)
+        self._start(self._begin())
 
     async def _begin(self) -> None:
-        loading = asyncio.create_task(self._load())
-        self._tasks.add(loading)
-        if not self._theme_name and (kept := await self.store.get_setting("theme")):
-            self._choose_theme(kept)
+        """Bring in the rest: imports in a thread, store, session, transcript; then load."""
+        rest = self._backstage = await asyncio.to_thread(
+            importlib.import_module, "mistral_tui.backstage"
+        )
+        try:
+            self.client, self.store = await (self._connect or rest.connect)()
+            model = self._choice.model or await self.store.get_setting("last_model", STARTER)
+        except rest.TROUBLES as error:
+            self.exit(1, return_code=1, message=f"mistral-tui: {sanitize(str(error))}")
+            return
+        self.session = rest.Session(
+            self.store,
+            self.client,
+            self.happened,
+            choice=replace(self._choice, model=model or STARTER),
+            sampling=self._sampling,
+            system_prompt=self._system_prompt,
+        )
+        self.transcript = rest.Transcript(id="transcript")
+        main = self.screen_stack[0]
+        await main.query_one("#view").mount(self.transcript, before=0)
+        self._presenter = rest.Presenter(main)
+        self.begun = True
+        self.set_interval(1.0, self._check_engine)
+        self._start(self._load())
         self.prompt.remember(await self.store.recent_prompts())
         if self._reopen:
             if not await self.session.open_latest():
                 self.notify("There is no conversation to continue yet.", markup=False)
             elif self.session.conversation and not self.prompt.text:
                 self.prompt.put(self.session.conversation.draft)
-        await loading
+        if self._send_soon:
+            self.prompt.action_send()
 
     async def _load(self, *, fetch: bool = False) -> None:
         model = self.session.choice.model
         if model == STARTER and not fetch and not await asyncio.to_thread(_starter_is_there):
             from mistral_tui.screens.first_run import FirstRun
 
-            self.push_screen(FirstRun(), self._first_run_answered)
+            if not isinstance(self.screen, FirstRun):
+                self.push_screen(FirstRun(), self._first_run_answered)
             return
-        await self.session.load(fetch=fetch)
+        await self.session.load(fetch=fetch, anew=self.session.engine == "ready")
 
     def _first_run_answered(self, fetch: bool | None) -> None:
         if fetch:
@@ -153,8 +162,10 @@ class ChatApp(App[int]):
         async def guarded() -> None:
             try:
                 await work
-            except (StoreError, InferenceError, paths.FolderError, OSError) as error:
-                self.happened(Trouble(str(error)))
+            except Exception as error:
+                if not self.begun or not isinstance(error, self._backstage.TROUBLES):
+                    raise
+                self.happened(self._backstage.Trouble(str(error)))
 
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
@@ -162,51 +173,74 @@ class ChatApp(App[int]):
 
     async def action_quit(self) -> None:
         """Leave; the exit code says whether the model could be loaded."""
-        self.exit(1 if self.session.engine == "failed" else 0)
+        self.exit(1 if self.begun and self.session.engine == "failed" else 0)
 
     async def leave(self) -> None:
         """Stop and save; called once the screen is given back."""
-        with contextlib.suppress(StoreError, TimeoutError):
+        begun, self.begun = self.begun, False
+        if not begun:
+            return
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.session.stop(), 2)
-        with contextlib.suppress(StoreError):
-            await self.session.keep_draft(self._typed)
         await self.client.close()
-        with contextlib.suppress(StoreError):
+        with contextlib.suppress(TimeoutError):  # what a hanging engine had said is saved now
+            await asyncio.wait_for(self.session.stop(), 2)
+        with contextlib.suppress(*self._backstage.TROUBLES):
+            await self.session.keep_draft(self.prompt.text)
+        with contextlib.suppress(*self._backstage.TROUBLES):
             await self.store.close()
 
     def happened(self, event: Happening) -> None:
         """Everything the session tells."""
+        if not self.begun:
+            return  # there is no screen any more
         self._presenter.show(event)
-        if isinstance(event, EngineChanged) and event.state == "ready":
-            self._start(self.store.set_setting("last_model", self.session.choice.model))
-        if isinstance(event, ReplyBegan):
+        if isinstance(event, self._backstage.TakenBack):
+            self._give_back(event.text)
+        elif isinstance(event, self._backstage.ReplyBegan):
             self._code_index = 0
 
+    def _give_back(self, text: str) -> None:
+        """What was not answered, or not even saved, returns to the prompt."""
+        if not self.prompt.text:
+            self.prompt.put(text)
+        else:
+            self.notify("Your message was taken back; ↑ in the prompt recalls it.", markup=False)
+
     def _check_engine(self) -> None:
+        self.session.check_engine()
         self.status.show(silent=self.client.silent_for())
 
     # ── what the user does ──────────────────────────────────────────────────────────
 
     async def on_prompt_sent(self, event: Prompt.Sent) -> None:
-        if self.session.answering:
+        if not self.prompt.text.strip():
+            return  # Enter twice: the first one took it
+        if not self.begun:
+            self._send_soon = True
+        elif self.session.answering:
             self.notify("The model is still answering; Esc stops it.", markup=False)
-            return
-        self._stop_draft_timer()
-        text = self.prompt.take()
-        self._start(self._say(text))
+        elif self.session.waiting:
+            how = "" if self.session.engine == "loading" else "Ctrl+R starts it, "
+            self.notify(f"Your message waits for the model; {how}Esc takes it back.", markup=False)
+        else:
+            self._stop_draft_timer()
+            self.prompt.take(event.text)
+            self._start(self._say(event.text))
 
     async def _say(self, text: str) -> None:
         try:
             await self.session.say(text)
-        except StoreError:
-            if not self.prompt.text:
-                self.prompt.put(text)  # not saved, so not gone either
+        except self._backstage.TROUBLES:
+            self._give_back(text)
             raise
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         self._stop_draft_timer()
+        if not self.begun:
+            return
         self._draft_timer = self.set_timer(
-            _DRAFT_SECONDS, lambda: self._start(self.session.keep_draft(self._typed))
+            _DRAFT_SECONDS, lambda: self._start(self.session.keep_draft(self.prompt.text))
         )
 
     def _stop_draft_timer(self) -> None:
@@ -214,20 +248,15 @@ class ChatApp(App[int]):
             self._draft_timer.stop()
             self._draft_timer = None
 
-    @property
-    def _typed(self) -> str:
-        try:
-            return self.prompt.text
-        except Exception:  # the screen is gone already
-            return ""
-
     def on_transcript_follow_changed(self, event: Transcript.FollowChanged) -> None:
-        self._main.set_class(not event.following, "behind")
+        self.prompt.border_subtitle = "" if event.following else "Ctrl+End: to the end"
 
     def action_stop(self) -> None:
-        """Stop the answer; with none running, go back to the prompt."""
+        """Stop the answer, or take a waiting message back; go to the prompt."""
         if self.session.answering:
             self.session.cancel()
+        elif self.session.waiting:
+            self._start(self.session.take_back())
         self.prompt.focus()
 
     def action_scroll_page_up(self) -> None:
@@ -251,23 +280,28 @@ class ChatApp(App[int]):
         """Start the engine again, or offer the starter model again."""
         if self.session.engine == "loading":
             self.notify("The model is being loaded already.", markup=False)
-        elif self.session.engine == "ready":
-            self._start(self._restart_running())
         else:
             self._start(self._load())
 
-    async def _restart_running(self) -> None:
-        await self.session.stop()
-        await self.client.close()
-        await self._load()
-
     def action_copy_answer(self) -> None:
         """Copy the last answer as it was written (Markdown)."""
-        answer = self._last_answer()
-        if answer is None:
-            self.notify("There is no answer to copy yet.", markup=False)
+        if key := self._last_key():
+            self._copy(self.transcript.text(key), "the answer")
         else:
-            self._copy(answer, "the answer")
+            self.notify("There is no answer to copy yet.", markup=False)
+
+    def action_yank(self) -> None:
+        """Copy what is selected, else the last answer."""
+        if selected := self.screen.get_selected_text():
+            self.copy_to_clipboard(selected)
+        else:
+            self.action_copy_answer()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        ours = any(action == known.id for known in ACTIONS)
+        if ours and not self.begun and action not in _ALWAYS:
+            return False
+        return action != "yank" or self.focused is self.transcript
 
     def action_copy_code(self) -> None:
         """Copy the last code block of the last answer; pressed again, the one before."""
@@ -281,10 +315,6 @@ class ChatApp(App[int]):
         which = f"code block {len(found) - self._code_index + 1} of {len(found)}"
         self._copy(code, which)
 
-    def _last_answer(self) -> str | None:
-        key = self._last_key()
-        return self.transcript.text(key) if key else None
-
     def _last_key(self) -> str | None:
         replies = [m for m in self.session.messages if m.role == "assistant"]
         running = self.session.running_message_id
@@ -295,7 +325,7 @@ class ChatApp(App[int]):
     def _copy(self, text: str, what: str) -> None:
         async def copy() -> None:
             result = await asyncio.to_thread(
-                clipboard.copy, text, write_osc52=self._write_to_terminal
+                self._backstage.clipboard.copy, text, write_osc52=self._write_to_terminal
             )
             severity = "error" if result.ok is False else "information"
             self.notify(
@@ -318,19 +348,22 @@ class ChatApp(App[int]):
     def action_toggle_theme(self) -> None:
         """The light or the dark look; kept for the next time."""
         other = "mistral-light" if self.current_theme.dark else "mistral-dark"
-        self._choose_theme(other)
-        self._start(self.store.set_setting("theme", other))
+        self.theme = other
+        themes.remember(paths.state_dir(), other)
 
-    def _choose_theme(self, name: str) -> None:
-        if name in self.available_themes:
-            self.theme = name
-        else:
-            known = ", ".join(sorted(n for n in self.available_themes if "mistral" in n))
-            self.notify(
-                f"There is no theme {one_line(name, 40)!r}; there are {known}.",
-                severity="warning",
-                markup=False,
-            )
+    def _add_themes(self, name: str) -> list[str]:
+        """Add the looks and choose one; what is wrong with them, in sentences."""
+        found, problems = themes.load_themes(paths.themes_dir())
+        for theme in found:
+            self.register_theme(theme)
+        kept = themes.remembered(paths.state_dir())
+        self.theme = next(
+            (n for n in (name, kept) if n in self.available_themes), themes.DEFAULT_DARK
+        )
+        if name and name not in self.available_themes:
+            known = ", ".join(theme.name for theme in found)
+            problems.append(f"There is no theme {one_line(name, 40)!r}; there are {known}.")
+        return problems
 
     def action_help(self) -> None:
         """Keys, and what is running."""
@@ -338,7 +371,7 @@ class ChatApp(App[int]):
 
         facts = [("Log", str(paths.log_dir() / "engine.log"))]
         facts.append(("Saved in", str(paths.database_path())))
-        if card := self.session.card:
+        if self.begun and (card := self.session.card):
             facts = [
                 ("Model", card.path),
                 ("Tokenizer", card.tokenizer),
@@ -369,36 +402,24 @@ def run(
     reopen: bool = False,
     theme: str = "",
 ) -> int:
-    """Open the chat and stay in it; returns the exit code."""
-    return asyncio.run(_run(choice, sampling, system_prompt, reopen, theme))
+    """Open the chat and stay in it; returns the exit code.
 
-
-async def _run(
-    choice: ModelChoice, sampling: SamplingChoice, system_prompt: str, reopen: bool, theme: str
-) -> int:
-    import sys
-    from dataclasses import replace
-
-    try:
-        client = LocalEngine(paths.log_dir() / "engine.log")
-        store = await AsyncStore.open(paths.database_path())
-        if not choice.model:
-            model = await store.get_setting("last_model", STARTER)
-            choice = replace(choice, model=model)
-    except (StoreError, paths.FolderError) as error:
-        print(f"mistral-tui: {sanitize(str(error))}", file=sys.stderr)  # noqa: T201
-        return 1
+    Raises:
+        paths.FolderError: the app's folders cannot be made; a sentence.
+    """
     app = ChatApp(
         choice,
-        client,
-        store,
         sampling=sampling,
         system_prompt=system_prompt,
         reopen=reopen,
         theme_name=theme,
     )
-    try:
-        code = await app.run_async()
-    finally:
-        await app.leave()
-    return app.return_code or code or 0
+
+    async def stay() -> int:
+        try:
+            code = await app.run_async()
+        finally:
+            await app.leave()
+        return app.return_code or code or 0
+
+    return asyncio.run(stay())

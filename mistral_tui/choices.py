@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from inference.api import SamplingParams
+if TYPE_CHECKING:
+    from inference.api import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)

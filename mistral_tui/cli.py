@@ -3,18 +3,27 @@ must not wait for what only other commands need."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from mistral_tui.launch import (
+    COMMANDS,
+    STARTER,
+    check_folder,
+    fail,
+    last_model,
+    open_chat,
+    open_standard_streams,
+    resolve,
+    usage,
+)
+
 if TYPE_CHECKING:
     from mistral_tui.choices import ModelChoice, SamplingChoice
 
-STARTER = "starter"
-COMMANDS = ("chat", "pull")
 # Options of the chat that take no value; every other option takes one.
 _FLAGS = {"--continue", "-c", "--json", "--version", "--help", "-h"}
 
@@ -30,31 +39,34 @@ def with_command(args: list[str]) -> list[str]:
     """Put the command first: `chat`, unless the first word that is no option, nor the value
     of one, names another. A folder named like a command is written `./pull`. The reference's
     spelling with underscores (`--max_tokens`) is understood, too."""
-    args = [_hyphens(arg) for arg in args]
+    args = list(args)
+    first: int | None = None
     position = 0
-    while position < len(args):
+    while position < len(args) and args[position] != "--":
         arg = args[position]
-        if arg == "--":
-            break
         if arg.startswith("-") and arg != "-":
-            takes_value = arg not in _FLAGS and "=" not in arg
-            position += 2 if takes_value else 1
-            continue
-        if arg in COMMANDS:
-            return [arg, *args[:position], *args[position + 1 :]]
-        break
-    return ["chat", *args]
+            if arg.startswith("--"):
+                name, equals, value = arg.partition("=")
+                args[position] = arg = name.replace("_", "-") + equals + value
+            position += _takes_next(arg)
+        elif first is None:
+            first = position
+        position += 1
+    command = args.pop(first) if first is not None and args[first] in COMMANDS else "chat"
+    return [command, *args]
 
 
-def _hyphens(arg: str) -> str:
-    if not arg.startswith("--"):
-        return arg
-    name, equals, value = arg.partition("=")
-    return name.replace("_", "-") + equals + value
+def _takes_next(option: str) -> bool:
+    """Whether the value of an option is the next word (`-p TEXT`, `-cp TEXT`, not `-pTEXT`)."""
+    if option.startswith("--"):
+        return "=" not in option and option not in _FLAGS
+    takers = [n for n, letter in enumerate(option) if n and f"-{letter}" not in _FLAGS]
+    return bool(takers) and takers[0] == len(option) - 1
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the console script."""
+    open_standard_streams()
     app(args=with_command(sys.argv[1:] if args is None else args), prog_name="mistral-tui")
 
 
@@ -152,14 +164,8 @@ def chat(
     if prompt is not None:
         _print_answer(choice, sampling, prompt, system, as_json)
     if as_json:
-        _usage("--json goes with -p.")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        _usage("The chat needs a terminal; for one answer without it use -p TEXT.")
-    if choice.model not in ("", STARTER):
-        _check_folder(choice.model)
-    from mistral_tui.app import run
-
-    sys.exit(run(choice, sampling=sampling, system_prompt=system, reopen=continue_, theme=theme))
+        usage("--json goes with -p.")
+    open_chat(choice, sampling=sampling, system_prompt=system, reopen=continue_, theme=theme)
 
 
 @app.command()
@@ -176,7 +182,7 @@ def pull(
 ) -> None:
     """Get a model: the starter model, a 93 MB download, for a first try."""
     if name != STARTER:
-        _usage(f"Only `starter` can be pulled, not {name!r}; other models are opened by folder.")
+        usage(f"Only `starter` can be pulled, not {name!r}; other models are opened by folder.")
     from inference import starter
     from inference.errors import InferenceError
     from mistral_tui.headless import INTERRUPTED, ProgressLine
@@ -187,26 +193,12 @@ def pull(
         folder = starter.ensure(meter.show, fetch=True, source=source)
     except InferenceError as error:
         meter.clear()
-        _fail(str(error))
+        fail(str(error))
     except KeyboardInterrupt:
         meter.clear()
         sys.exit(INTERRUPTED)
     meter.clear()
     typer.echo(f"The starter model {'was already' if was_there else 'is'} in {folder}")
-
-
-def resolve(model: str) -> str:
-    """What the user typed → `starter`, an absolute folder, or "" for the last one used."""
-    if model in ("", STARTER):
-        return model
-    folder = Path(model).expanduser()
-    if not folder.exists() and os.sep not in model:
-        from mistral_tui import paths
-
-        pulled = paths.data_dir() / "models" / model
-        if pulled.is_dir():
-            return str(pulled)
-    return str(folder.absolute())
 
 
 def _print_answer(
@@ -223,60 +215,26 @@ def _print_answer(
     try:
         piped = headless.piped_input()
     except ValueError as error:
-        _fail(f"The input cannot be used: {error}.")
+        fail(f"The input cannot be used: {error}.")
     except KeyboardInterrupt:
         sys.exit(headless.INTERRUPTED)
-    parts = [part for part in ("" if prompt == "-" else prompt, piped.rstrip("\n")) if part]
+    parts = [part for part in ("" if prompt == "-" else _text(prompt), piped.rstrip("\n")) if part]
     text = "\n\n".join(parts)
     if not text.strip():
-        _usage("The prompt is empty; give -p a text, or pipe one in.")
+        usage("The prompt is empty; give -p a text, or pipe one in.")
     fetch = choice.model == STARTER  # asked for by name: that is consent to its download
     if not choice.model:
         choice = replace(choice, model=last_model())
-    ask = headless.Ask(choice, text, sampling, system=system, as_json=as_json, fetch=fetch)
+    if choice.model != STARTER:
+        check_folder(choice.model)
+    ask = headless.Ask(choice, text, sampling, system=_text(system), as_json=as_json, fetch=fetch)
     try:
         log = paths.log_dir() / "engine.log"
     except paths.FolderError as error:
-        _fail(str(error))
+        fail(str(error))
     sys.exit(headless.run(ask, log))
 
 
-def _check_folder(folder: str) -> None:
-    """A folder that cannot be a model is refused before the screen is taken."""
-    from inference.errors import InferenceError
-    from inference.folder import inspect_folder
-
-    try:
-        inspect_folder(Path(folder))
-    except InferenceError as error:
-        _fail(str(error))
-
-
-def last_model() -> str:
-    """The model used last, as the chat recorded it; else the starter."""
-    from mistral_tui import paths
-    from mistral_tui.store import Store, StoreError
-
-    try:
-        path = paths.database_path()
-        if not path.exists():
-            return STARTER
-        store = Store(path)
-        try:
-            return store.get_setting("last_model", STARTER)
-        finally:
-            store.close()
-    except (StoreError, paths.FolderError):
-        return STARTER
-
-
-def _usage(sentence: str) -> NoReturn:
-    typer.echo(f"mistral-tui: {sentence}", err=True)
-    sys.exit(2)
-
-
-def _fail(sentence: str) -> NoReturn:
-    from mistral_tui.sanitize import sanitize
-
-    typer.echo(f"mistral-tui: {sanitize(sentence)}", err=True)
-    sys.exit(1)
+def _text(argument: str) -> str:
+    """An argument without what is not UTF-8 in it."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -8,23 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from inference import api
-from inference.api import (
-    Failed,
-    Finished,
-    Generate,
-    LoadModel,
-    LoadProgress,
-    ModelCard,
-    PrefillProgress,
-    Ready,
-    Timings,
-    Tokens,
-    Usage,
-)
+from inference.api import Failed, Finished, ModelCard, Timings, Tokens, Usage
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import EngineClient
 from mistral_tui.schema import Conversation, FinalStatus, Message, StoreError
@@ -32,9 +20,7 @@ from mistral_tui.store import AsyncStore
 
 SAVE_SECONDS = 0.4  # a killed app loses at most this much of a reply
 EngineState = Literal["off", "loading", "ready", "lost", "failed"]
-
-
-# ── what the app is told ────────────────────────────────────────────────────────────
+_STATUS: dict[str, FinalStatus] = {"stop": "complete", "cancelled": "cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +62,24 @@ class ReplyText:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """`kept` False: nothing came, so the message is gone again."""
+    """`kept` False: nothing came, so the message is gone again. `saved` False: what came
+    is on the screen only. `reason` is the engine's word for the end, if it gave one."""
 
     message_id: int
     status: FinalStatus
     kept: bool
+    saved: bool = True
+    reason: str = ""
     usage: Usage | None = None
     timings: Timings | None = None
-    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """Messages that get no answer left the conversation; `text` is what they said."""
+
+    message_ids: tuple[int, ...]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +105,14 @@ class Trouble:
     sentence: str
 
 
-Happening = (
-    Opened
-    | Said
-    | ReplyBegan
-    | ReplyProgress
-    | ReplyText
-    | ReplyEnded
-    | EngineChanged
-    | Loading
-    | Trouble
-)
+_Reply = ReplyBegan | ReplyProgress | ReplyText | ReplyEnded
+Happening = Opened | Said | TakenBack | _Reply | EngineChanged | Loading | Trouble
 
 
 @dataclass(slots=True)
 class _Turn:
     """The reply being written."""
 
-    request_id: int
     message: Message
     unsaved: str = ""
     ids: tuple[int, ...] = ()
@@ -159,7 +145,9 @@ class Session:
         self._sampling = sampling
         self._system_prompt = system_prompt
         self._turn: _Turn | None = None
-        self._waiting = False  # the user has spoken and the engine was not ready
+        self._request = 0  # of the turn that is under way; 0: there is none
+        self._beginning = asyncio.Lock()
+        self.waiting = False  # the last message is answered once the engine is ready
         self.choice = choice
         self.card: ModelCard | None = None
         self.engine: EngineState = "off"
@@ -168,8 +156,8 @@ class Session:
 
     @property
     def answering(self) -> bool:
-        """Whether a reply is being written or waited for."""
-        return self._turn is not None or self._waiting
+        """Whether a message is being saved or its reply being written."""
+        return self._request != 0
 
     @property
     def running_message_id(self) -> int | None:
@@ -178,41 +166,45 @@ class Session:
 
     # ── the engine ──────────────────────────────────────────────────────────────────
 
-    async def load(self, *, fetch: bool = False) -> None:
-        """Start the engine if need be and load the chosen model; then answer what waits."""
+    async def load(self, *, fetch: bool = False, anew: bool = False) -> None:
+        """Start the engine if need be (`anew`: in any case, also one that hangs) and load
+        the chosen model; then answer what waits."""
         if self.engine == "loading":
             return
         self._engine_is("loading")
-        if not self._client.alive:
-            await self._client.start()
-        request = LoadModel(
-            self._client.next_id(),
-            self.choice.model,
-            device=self.choice.device,
-            dtype=self.choice.dtype,
-            threads=self.choice.threads,
-            fetch=fetch,
-        )
+        if anew:
+            await self._client.close()
+            await self._idle()
+        try:
+            if not self._client.alive:
+                await self._client.start()
+        except OSError as error:
+            self._engine_is("failed", f"The engine cannot be started: {error.strerror or error}.")
+            return
+        request = api.LoadModel(self._client.next_id(), **asdict(self.choice), fetch=fetch)
         async for event in self._client.submit(request):
             match event:
-                case LoadProgress():
+                case api.LoadProgress():
                     self._tell(Loading(event.stage, event.done, event.total))
-                case Ready():
+                case api.Ready():
                     self.card = event.card
-                    self._engine_is("ready", card=event.card)
+                    self._engine_is("ready")
+                    await self._store.set_setting("last_model", self.choice.model)
                 case Failed():
                     lost = event.kind == "worker_lost"
                     self._engine_is("lost" if lost else "failed", event.sentence)
                     return
-        if self._waiting:
-            self._waiting = False
+        if self.waiting and not self.answering:
             await self._answer()
 
-    def _engine_is(
-        self, state: EngineState, sentence: str = "", card: ModelCard | None = None
-    ) -> None:
+    def check_engine(self) -> None:
+        """Notice an engine that died while it had nothing to do."""
+        if self.engine == "ready" and not self.answering and not self._client.alive:
+            self._engine_is("lost", "The engine stopped by itself.")
+
+    def _engine_is(self, state: EngineState, sentence: str = "") -> None:
         self.engine = state
-        self._tell(EngineChanged(state, sentence, card))
+        self._tell(EngineChanged(state, sentence, self.card if state == "ready" else None))
 
     # ── conversations ───────────────────────────────────────────────────────────────
 
@@ -224,11 +216,10 @@ class Session:
 
     async def open_latest(self) -> bool:
         """The conversation last written in, be it only a draft; False if there is none."""
-        latest = await self._store.list_conversations(1)
-        if not latest:
-            return False
-        await self.open(latest[0].id)
-        return True
+        for latest in await self._store.list_conversations(1):
+            await self.open(latest.id)
+            return True
+        return False
 
     async def open(self, conversation_id: str) -> None:
         """Bring a stored conversation into view."""
@@ -245,13 +236,14 @@ class Session:
             await self.keep_draft(text)
 
     async def _begin_conversation(self) -> Conversation:
-        if self.conversation is None:
-            self.conversation = await self._store.create_conversation(
-                model_name=self.card.name if self.card else self.choice.model,
-                model_path=self.card.path if self.card else self.choice.model,
-                system_prompt=self._system_prompt,
-            )
-        return self.conversation
+        async with self._beginning:  # a draft and a message may both be the first
+            if self.conversation is None:
+                card, model = self.card, self.choice.model
+                name, path = (card.name, card.path) if card else (model, model)
+                self.conversation = await self._store.create_conversation(
+                    model_name=name, model_path=path, system_prompt=self._system_prompt
+                )
+            return self.conversation
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
@@ -263,116 +255,133 @@ class Session:
         Raises:
             StoreError: it could not be saved; the caller still has the text.
         """
-        conversation = await self._begin_conversation()
-        parent = self.messages[-1].id if self.messages else None
-        message = await self._store.add_message(conversation.id, parent, "user", text)
-        self.messages.append(message)
-        self._tell(Said(message))
-        await self.answer()
+        request_id = self._request = self._client.next_id()
+        try:
+            conversation = await self._begin_conversation()
+            parent = self.messages[-1].id if self.messages else None
+            message = await self._store.add_message(conversation.id, parent, "user", text)
+            self.messages.append(message)
+            self._tell(Said(message))
+            self.waiting = True
+            if self.engine == "ready":
+                await self._answer()
+        finally:
+            self._over(request_id)
 
-    async def answer(self) -> None:
-        """Answer the last user message."""
-        if self.engine == "ready":
-            await self._answer()
-        else:
-            self._waiting = True
-
-    async def stop(self) -> None:
-        """Stop the reply that is being written; what came so far is kept."""
-        self._waiting = False
-        if self._turn is not None:
-            self._client.cancel(self._turn.request_id)
-            while self._turn is not None:
-                await asyncio.sleep(0.005)
+    def _over(self, request_id: int) -> None:
+        if self._request == request_id:  # else the next turn has begun already
+            self._request = 0
 
     def cancel(self) -> None:
         """Ask to stop; the end of the reply is told when it comes."""
-        self._waiting = False
-        if self._turn is not None:
-            self._client.cancel(self._turn.request_id)
+        if self._request and self.engine == "ready":
+            self._client.cancel(self._request)
 
-    def _request(self, request_id: int) -> Generate:
+    async def stop(self) -> None:
+        """Stop the reply that is being written; what came so far is kept."""
+        self.cancel()
+        await self._idle()
+        self.waiting = False
+
+    async def _idle(self) -> None:
+        while self._request:
+            await asyncio.sleep(0.005)
+
+    async def take_back(self) -> None:
+        """Take what was said and got no answer out of the conversation."""
+        self.waiting = False
+        taken: list[Message] = []
+        while self.messages and self.messages[-1].role == "user":
+            taken.insert(0, self.messages.pop())
+        if not taken or self.conversation is None:
+            return
+        text = "\n\n".join(message.text for message in taken)
+        self._tell(TakenBack(tuple(message.id for message in taken), text))
+        if self.messages:  # else the next message makes a branch of its own
+            with contextlib.suppress(StoreError):  # then it shows again when reopened
+                await self._store.set_active_leaf(self.conversation.id, self.messages[-1].id)
+
+    def _generate(self, request_id: int) -> api.Generate:
         assert self.card is not None
         system = self.conversation.system_prompt if self.conversation else ""
         messages = [api.Message("system", system)] if system else []
         for message in self.messages:
             known = message.realization(self.card.fingerprint)
-            messages.append(
-                api.Message(
-                    message.role,
-                    message.text,
-                    known.ids if known else (),
-                    known.fingerprint if known else "",
-                )
-            )
-        return Generate(request_id, tuple(messages), self._sampling.over(self.card.sampling))
+            ids, fingerprint = (known.ids, known.fingerprint) if known else ((), "")
+            messages.append(api.Message(message.role, message.text, ids, fingerprint))
+        return api.Generate(request_id, tuple(messages), self._sampling.over(self.card.sampling))
 
     async def _answer(self) -> None:
         assert self.card is not None
         assert self.conversation is not None
-        request = self._request(self._client.next_id())
+        self.waiting = False
+        self._request = self._request or self._client.next_id()
+        request = self._generate(self._request)
         try:
+            where, card = (self.conversation.id, self.messages[-1].id), self.card
             reply = await self._store.begin_reply(
-                self.conversation.id,
-                self.messages[-1].id,
-                fingerprint=self.card.fingerprint,
-                sampling=request.sampling,
+                *where, fingerprint=card.fingerprint, sampling=request.sampling
             )
         except StoreError as error:
+            self._over(request.id)
+            await self.take_back()
             self._tell(Trouble(str(error)))
             return
-        turn = self._turn = _Turn(request.id, reply)
+        turn = self._turn = _Turn(reply)
         self._tell(ReplyBegan(reply))
         saver = asyncio.create_task(self._save_regularly(turn), name="save the reply")
-        last: Finished | Failed | None = None
+        last: api.Event | None = None
         try:
             async for event in self._client.submit(request):
                 match event:
-                    case PrefillProgress():
+                    case api.PrefillProgress():
                         self._tell(ReplyProgress(reply.id, event.done, event.total, event.reused))
                     case Tokens():
                         turn.add(event)
                         self._tell(ReplyText(reply.id, event.text, turn.count))
-                    case Finished() | Failed():
-                        last = event
+                last = event
         finally:
             saver.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await saver
-            await self._end(turn, last)
+            ended = await self._save_end(turn, last)
+            self._turn = None
+            self._over(request.id)
+            self._tell(ended)
+        if isinstance(last, Failed) and last.kind != "cancelled":
+            await self._failed(last, answered=ended.kept)
 
-    async def _end(self, turn: _Turn, last: Finished | Failed | None) -> None:
-        """Fold the reply on disk, then tell: in that order, so that what is shown is kept."""
+    async def _save_end(self, turn: _Turn, last: api.Event | None) -> ReplyEnded:
+        """Fold the reply on disk, so that what is then shown as complete is kept."""
+        key, kept, saved = turn.message.id, turn.count > 0, False
         status: FinalStatus = "interrupted"
-        usage = timings = seed = None
+        seed = usage = timings = None
         reason = ""
         if isinstance(last, Finished):
-            usage, timings, seed, reason = last.usage, last.timings, last.seed, last.reason
-            status = _STATUS[last.reason]
+            seed, usage, timings, reason = last.seed, last.usage, last.timings, last.reason
+            status = _STATUS.get(reason, "length")
         elif isinstance(last, Failed):
             status = "cancelled" if last.kind == "cancelled" else "failed"
-        kept: Message | None = None
         try:
             await self._save(turn)
-            kept = await self._store.finish_reply(
-                turn.message.id,
-                status,
-                seed=seed,
-                usage=usage,
-                timings=timings,
-                finish_reason=reason,
+            message = await self._store.finish_reply(
+                key, status, seed=seed, usage=usage, timings=timings, finish_reason=reason
             )
+            kept, saved = message is not None, True
+            self.messages += [message] if message else []
         except StoreError as error:
             self._tell(Trouble(str(error)))
-        if kept is not None:
-            self.messages.append(kept)
-        self._turn = None
-        self._tell(ReplyEnded(turn.message.id, status, kept is not None, usage, timings, seed))
-        if isinstance(last, Failed) and last.kind != "cancelled":
-            if last.kind == "worker_lost":
+        return ReplyEnded(key, status, kept, saved, reason, usage, timings)
+
+    async def _failed(self, last: Failed, *, answered: bool) -> None:
+        if last.kind == "worker_lost":
+            self.waiting = not answered
+            if self.engine == "ready":  # else it is being restarted
                 self._engine_is("lost", last.sentence)
-            else:
-                self._tell(Trouble(last.sentence))
+            return
+        if not answered:  # asked again with the next message, it might fail again, for ever
+            await self.take_back()
+        self._tell(Trouble(last.sentence))
 
     async def _save_regularly(self, turn: _Turn) -> None:
         while True:
@@ -394,11 +403,3 @@ class Session:
             turn.unsaved = text + turn.unsaved
             turn.ids, turn.logprobs = ids + turn.ids, logprobs + turn.logprobs
             raise
-
-
-_STATUS: dict[str, FinalStatus] = {
-    "stop": "complete",
-    "length": "length",
-    "context_full": "length",
-    "cancelled": "cancelled",
-}

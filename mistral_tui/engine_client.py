@@ -80,6 +80,7 @@ class LocalEngine:
         self._reading: asyncio.Task[None] | None = None
         self._streams: dict[int, asyncio.Queue[Event]] = {}
         self._heard = self._looked = time.monotonic()
+        self._trouble = ""  # why there is no engine, where its exit code does not say it
 
     @property
     def alive(self) -> bool:
@@ -95,10 +96,20 @@ class LocalEngine:
 
     async def start(self) -> None:
         await self.close()
-        # Spawned from the main thread: Linux ties the child's end to the spawning thread.
+        self._trouble = ""
+        try:
+            ours = self._spawn()
+        except OSError as error:
+            self._trouble = f"could not be started: {error.strerror}"
+            return
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._heard = time.monotonic()
+        self._reading = asyncio.create_task(self._read(reader), name="engine events")
+
+    def _spawn(self) -> socket.socket:
+        # From the main thread: Linux ties the child's end to the spawning thread.
         ours, theirs = socket.socketpair()
         with theirs, _open_log(self.log_path) as log:
-            os.set_inheritable(theirs.fileno(), True)
             addresses = (str(theirs.fileno()), str(os.getpid()))
             self._process = subprocess.Popen(
                 # -P: a folder named `inference` where the user stands is not ours.
@@ -109,9 +120,7 @@ class LocalEngine:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # no signal and no output of it meets the terminal
             )
-        reader, self._writer = await asyncio.open_connection(sock=ours)
-        self._heard = time.monotonic()
-        self._reading = asyncio.create_task(self._read(reader), name="engine events")
+        return ours
 
     async def submit(self, request: Request) -> AsyncIterator[Event]:
         if self._writer is None:
@@ -119,15 +128,17 @@ class LocalEngine:
             return
         stream: asyncio.Queue[Event] = asyncio.Queue()
         self._streams[request.id] = stream
+        over = False
         try:
             self._writer.write(wire.encode(request))
-            while True:
+            while not over:
                 event = await stream.get()
+                over = isinstance(event, _LAST)
                 yield event
-                if isinstance(event, _LAST):
-                    return
         finally:
             self._streams.pop(request.id, None)
+            if not over:  # nobody listens any more
+                self.cancel(request.id)
 
     def cancel(self, request_id: int) -> None:
         if self._writer is not None:
@@ -177,8 +188,11 @@ class LocalEngine:
                 # No stream: a late event of something that is over. It is dropped.
                 if stream := self._streams.get(event.id):
                     stream.put_nowait(event)  # type: ignore[arg-type]
-        except (asyncio.IncompleteReadError, OSError, wire.WireError):
+        except (asyncio.IncompleteReadError, OSError):
             pass
+        except wire.WireError as error:
+            self._trouble = f"was ended: it sent {error}"
+            self.kill()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -198,12 +212,12 @@ class LocalEngine:
 
     def _lost(self, request_id: int) -> Failed:
         code = self._process.poll() if self._process else None
-        if code is None:
-            why = "is not running"
-        elif code == -signal.SIGKILL:
+        if code is None or self._trouble:
+            why = self._trouble or "is not running"
+        elif code in (-signal.SIGKILL, -signal.SIGTERM):
             why = "was killed (by someone, or for lack of memory)"
         elif code < 0:
-            why = f"crashed ({signal.Signals(-code).name})"
+            why = f"crashed ({signal.strsignal(-code)})"
         else:
             why = f"ended by itself (code {code})"
         return Failed(
@@ -213,8 +227,8 @@ class LocalEngine:
 
 def _open_log(path: Path) -> IO[bytes]:
     """The log for appending; a full one is moved aside, the oldest one dropped."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.stat().st_size > _LOG_BYTES:
             for n in range(_LOG_KEPT - 1, 0, -1):
                 older = path.with_suffix(f".{n}.log")

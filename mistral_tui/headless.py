@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
+import math
 import os
 import signal
 import stat
@@ -49,6 +52,8 @@ def piped_input() -> str:
         mode = os.fstat(0).st_mode
     except OSError:
         return ""
+    if sys.stdin is None:  # it was closed when Python started
+        return ""
     if not (stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)):
         return ""
     data = sys.stdin.buffer.read(_MOST_INPUT + 1)
@@ -62,12 +67,17 @@ def run(
     log_path: Path,
 ) -> int:
     """Answer and return the exit code: 0 good, 1 failed (a sentence on stderr), 130 interrupted."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a character that the locale lacks is a "?"
     try:
         return asyncio.run(_run(ask, LocalEngine(log_path)))
-    except BrokenPipeError:
-        # The reader has what it wanted; no complaint when Python flushes at exit either.
+    except OSError as error:
+        # No second complaint when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        if isinstance(error, BrokenPipeError):
+            return 0  # the reader has what it wanted
+        _line(sys.stderr, f"mistral-tui: The answer cannot be written: {error.strerror}.")
+        return 1
 
 
 async def _run(ask: Ask, client: EngineClient) -> int:
@@ -81,7 +91,8 @@ async def _run(ask: Ask, client: EngineClient) -> int:
         await asyncio.wait({answering, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if not answering.done():
             answering.cancel()
-            _line(sys.stdout, "")
+            with contextlib.suppress(asyncio.CancelledError):
+                await answering
             return INTERRUPTED
         return answering.result()
     finally:
@@ -99,33 +110,29 @@ async def _answer(ask: Ask, client: EngineClient) -> int:
     messages.append(Message("user", ask.prompt))
     request = Generate(client.next_id(), tuple(messages), ask.sampling.over(card.sampling))
     text: list[str] = []
-    safe = StreamSanitizer()
+    out = _Printer(sys.stdout)
     ids: list[int] = []
     logprobs: list[float] = []
-    finished: Finished | None = None
-    async for event in client.submit(request):
-        match event:
-            case Tokens():
-                text.append(event.text)
-                ids.extend(event.ids)
-                logprobs.extend(event.logprobs)
-                if not ask.as_json:
-                    sys.stdout.write(safe.feed(event.text))
-                    sys.stdout.flush()
-            case Finished():
-                finished = event
-            case Failed():
-                if text and not ask.as_json:
-                    _line(sys.stdout, "")
-                return _failed(event)
-    assert finished is not None
+    last: Finished | Failed | None = None
+    try:
+        async for event in client.submit(request):
+            match event:
+                case Tokens():
+                    text.append(event.text)
+                    ids.extend(event.ids)
+                    logprobs.extend(event.logprobs)
+                    if not ask.as_json:
+                        out.feed(event.text)
+                case Finished() | Failed():
+                    last = event
+    finally:  # interrupted, too
+        out.end()
+    assert last is not None
+    if isinstance(last, Failed):
+        return _failed(last)
     if ask.as_json:
-        result = _result(card, load_s, "".join(text), ids, logprobs, finished)
+        result = _result(card, load_s, "".join(text), ids, logprobs, last)
         _line(sys.stdout, json.dumps(result))
-    else:
-        rest = safe.flush()
-        if rest or not "".join(text).endswith("\n"):
-            _line(sys.stdout, rest)
     return 0
 
 
@@ -140,17 +147,41 @@ async def _load(ask: Ask, client: EngineClient) -> tuple[ModelCard, float] | Fai
         fetch=ask.fetch,
     )
     meter = ProgressLine(sys.stderr)
-    async for event in client.submit(request):
-        match event:
-            case LoadProgress():
-                meter.show(event.stage, event.done, event.total)
-            case Ready():
-                meter.clear()
-                return event.card, event.load_s
-            case Failed():
-                meter.clear()
-                return event
-    raise AssertionError("a load ends with Ready or Failed")
+    try:
+        async for event in client.submit(request):
+            match event:
+                case LoadProgress():
+                    meter.show(event.stage, event.done, event.total)
+                case Ready():
+                    return event.card, event.load_s
+                case Failed():
+                    return event
+        raise AssertionError("a load ends with Ready or Failed")
+    finally:
+        meter.clear()
+
+
+class _Printer:
+    """Prints an answer as it comes, safe for a terminal, its last line complete."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._safe = StreamSanitizer()
+        self._line_open = False
+
+    def feed(self, text: str) -> None:
+        self._write(self._safe.feed(text))
+
+    def end(self) -> None:
+        self._write(self._safe.flush())
+        if self._line_open:
+            self._write("\n")
+
+    def _write(self, text: str) -> None:
+        if text:
+            self._line_open = not text.endswith("\n")
+            self._out.write(text)
+            self._out.flush()
 
 
 class ProgressLine:
@@ -185,7 +216,8 @@ def _result(
     return {
         "text": text,
         "ids": ids,
-        "logprobs": logprobs,
+        # JSON has no word for an infinity, which a damaged model can give.
+        "logprobs": [p if math.isfinite(p) else None for p in logprobs],
         "prompt_ids": list(finished.prompt_ids),
         "prompt_tokens": finished.usage.prompt_tokens,
         "reused_tokens": finished.usage.reused_tokens,

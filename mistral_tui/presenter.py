@@ -18,21 +18,24 @@ from mistral_tui.conversation import (
     ReplyProgress,
     ReplyText,
     Said,
+    TakenBack,
     Trouble,
 )
-from mistral_tui.sanitize import one_line, sanitize
+from mistral_tui.sanitize import one_line
 from mistral_tui.schema import Message, Status
 from mistral_tui.widgets.entry import TranscriptItem
 from mistral_tui.widgets.status import StatusLine
 from mistral_tui.widgets.transcript import Transcript
 from mistral_tui.widgets.welcome import Welcome
 
-_FOOTNOTES: dict[Status, str] = {
+_FOOTNOTES = {  # by status, or by the reason of the end where that says more
+    "context_full": "cut off: the context is full",
     "cancelled": "stopped",
     "length": "cut off: the most tokens were reached",
     "failed": "broken off",
     "interrupted": "broken off",
 }
+_MOST = 1000  # characters of a sentence that is shown
 _SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
@@ -46,6 +49,7 @@ class Presenter:
         self._welcome = screen.query_one(Welcome)
         self._card: ModelCard | None = None
         self._first_token = 0.0
+        self._talking(False)
 
     def show(self, event: Happening) -> None:
         """One place for each event."""
@@ -56,6 +60,10 @@ class Presenter:
                 self._talking(True)
                 self._transcript.add(_key(event.message), "user", event.message.text, title="you")
                 self._transcript.follow()
+            case TakenBack():
+                for message_id in event.message_ids:
+                    self._transcript.discard(str(message_id))
+                self._talking(bool(self._transcript.keys))
             case ReplyBegan():
                 self._first_token = 0.0
                 name = one_line(self._card.name) if self._card else ""
@@ -76,14 +84,15 @@ class Presenter:
 
     def note(self, sentence: str) -> None:
         """A sentence that stays: in the transcript where there is one, else as a notice."""
+        sentence = one_line(sentence, _MOST)
         if self._screen.has_class("talking"):
-            self._transcript.add(f"note-{time.monotonic_ns()}", "error", sanitize(sentence))
+            self._transcript.add(f"note-{time.monotonic_ns()}", "error", sentence)
         else:
-            self._screen.notify(sanitize(sentence), severity="error", markup=False, timeout=15)
+            self._screen.notify(sentence, severity="error", markup=False, timeout=15)
 
-    def no_model(self, title: str, text: str) -> None:
-        """What the empty screen says while there is no model."""
-        self._welcome.show_text(title, text)
+    def no_model(self, title: str, text: str, *, wrong: bool = False) -> None:
+        """What the empty screen says while there is no model; `wrong`: there should be."""
+        self._welcome.show_text(title, one_line(text, _MOST), wrong=wrong)
 
     def _show_conversation(self, event: Opened) -> None:
         self._talking(bool(event.messages))
@@ -94,7 +103,7 @@ class Presenter:
                 "user" if message.role == "user" else "assistant",
                 message.text,
                 "you" if message.role == "user" else name,
-                _FOOTNOTES.get(message.status, ""),
+                _footnote(message.status, _reason(message)),
             )
             for message in event.messages
         )
@@ -123,7 +132,7 @@ class Presenter:
     def _show_end(self, event: ReplyEnded) -> None:
         key = str(event.message_id)
         if event.kept:
-            self._transcript.finish(key, _FOOTNOTES.get(event.status, ""))
+            self._transcript.finish(key, _footnote(event.status, event.reason, event.saved))
         else:
             self._transcript.discard(key)
         self._show_figures(event.usage, event.timings)
@@ -148,12 +157,12 @@ class Presenter:
                 if event.card is not None:
                     self._show_card(event.card)
             case "failed":
-                self.no_model("The model cannot be used", event.sentence)
+                self.no_model("The model cannot be used", event.sentence, wrong=True)
                 if self._screen.has_class("talking"):
                     self.note(event.sentence)
             case "lost":
                 ending = "Nothing of the conversation is lost. Ctrl+R restarts it."
-                self.no_model("The engine stopped", f"{event.sentence} {ending}")
+                self.no_model("The engine stopped", f"{event.sentence} {ending}", wrong=True)
                 self.note(f"{event.sentence} {ending}")
 
     def _show_card(self, card: ModelCard) -> None:
@@ -164,6 +173,17 @@ class Presenter:
 
     def _talking(self, talking: bool) -> None:
         self._screen.set_class(talking, "talking")
+        self._transcript.can_focus = talking  # else it lies hidden under the welcome
+
+
+def _footnote(status: Status, reason: str = "", saved: bool = True) -> str:
+    if not saved:
+        return "not saved"
+    return _FOOTNOTES.get(reason) or _FOOTNOTES.get(status, "")
+
+
+def _reason(message: Message) -> str:
+    return message.realizations[-1].finish_reason if message.realizations else ""
 
 
 def _key(message: Message) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from pathlib import Path
@@ -141,3 +142,17 @@ def load_themes(user_folder: Path | None = None) -> tuple[list[Theme], list[str]
             themes[theme.name] = theme
             problems.extend(found)
     return list(themes.values()), problems
+
+
+def remembered(state: Path) -> str:
+    """The theme chosen last, by name; a small file, so that the first paint is in its colours."""
+    try:
+        return (state / "theme").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def remember(state: Path, name: str) -> None:
+    """Keep the choice for the next start, as far as the disk allows."""
+    with contextlib.suppress(OSError):
+        (state / "theme").write_text(name + "\n", encoding="utf-8")

@@ -6,13 +6,12 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
-from textual.content import Content
+from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mistral_tui.actions import ACTIONS
-from mistral_tui.sanitize import sanitize
+from mistral_tui.sanitize import one_line
 
 
 class HelpScreen(ModalScreen[None]):
@@ -25,7 +24,13 @@ class HelpScreen(ModalScreen[None]):
         width: 84; max-width: 96%; height: auto; max-height: 92%;
         background: $panel; border: round $primary; padding: 0 2;
         border-title-color: $primary; border-subtitle-color: $text-muted;
+        scrollbar-size-vertical: 1;
     }
+    HelpScreen Horizontal { height: auto; }
+    HelpScreen .key { width: 13; color: $primary; text-style: bold; }
+    HelpScreen .name { width: 13; color: $text-muted; }
+    HelpScreen .says { width: 1fr; }
+    HelpScreen .first { margin-top: 1; }
     """
 
     def __init__(self, facts: list[tuple[str, str]]) -> None:
@@ -36,15 +41,11 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll() as page:
             page.border_title = "Help"
             page.border_subtitle = "Esc closes"
-            yield Static(self._text(), markup=False)
-
-    def _text(self) -> Content:
-        width = 14
-        parts: list[Content | str] = []
-        for action in ACTIONS:
-            keys = action.shown_keys.split(", ")
-            parts.append(Content.assemble((f"{keys[0]:<{width}}", "bold $primary"), action.help))
-        parts.append("")
-        for name, value in self._facts:
-            parts.append(Content.assemble((f"{name:<{width}}", "$text-muted"), sanitize(value)))
-        return Content("\n").join(Content(p) if isinstance(p, str) else p for p in parts)
+            for action in ACTIONS:
+                with Horizontal():
+                    yield Static(action.shown_keys.split(", ")[0], classes="key", markup=False)
+                    yield Static(action.help, classes="says", markup=False)
+            for number, (name, value) in enumerate(self._facts):
+                with Horizontal(classes="first" if number == 0 else ""):
+                    yield Static(name, classes="name", markup=False)
+                    yield Static(one_line(value, 500), classes="says", markup=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import TextArea
 
@@ -18,7 +18,12 @@ class Prompt(TextArea):
     """Emits `Prompt.Sent`; the sender decides what becomes of the text."""
 
     # Two actions (up, down) share their keys with the cursor's and are decided in `_on_key`.
-    BINDINGS: ClassVar[list[Binding]] = bindings("prompt", leave_out=("earlier", "later"))  # type: ignore[assignment]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings("prompt", leave_out=("earlier", "later")),
+        # A text area would take these for itself.
+        Binding("pageup", "app.scroll_page_up", show=False),
+        Binding("pagedown", "app.scroll_page_down", show=False),
+    ]
 
     class Sent(Message):
         """The user pressed Enter."""
@@ -50,13 +55,11 @@ class Prompt(TextArea):
         self.text = sanitize(text)
         self.move_cursor(self.document.end)
 
-    def take(self) -> str:
-        """The text, which leaves the prompt and joins the history."""
-        text = self.text
-        self._history = [text, *(old for old in self._history if old != text)]
+    def take(self, sent: str) -> None:
+        """What was sent leaves the prompt and joins the history; what was typed since stays."""
+        self._history = [sent, *(old for old in self._history if old != sent)]
         self._place, self._unsent = -1, ""
-        self.text = ""
-        return text
+        self.put(self.text.removeprefix(sent) if self.text.startswith(sent) else "")
 
     def action_send(self) -> None:
         """Hand the text over, if there is any."""
@@ -80,15 +83,17 @@ class Prompt(TextArea):
             await super()._on_key(event)
 
     async def _on_paste(self, event: events.Paste) -> None:
-        # What is pasted may come from anywhere and is drawn on the terminal.
-        event.text = sanitize(event.text)
+        # What is pasted may come from anywhere and is drawn on the terminal. Many terminals
+        # send its line breaks as carriage returns.
+        event.text = sanitize(event.text.replace("\r\n", "\n").replace("\r", "\n"))
         await super()._on_paste(event)
 
     def _recalls(self, key: str) -> bool:
         """Take an arrow at the edge of the text as a walk through the history."""
-        if key == "up" and self.cursor_at_first_line:
+        lines, cursor = self.navigator, self.selection.end
+        if key == "up" and lines.is_first_wrapped_line(cursor):
             return self._recall(1)
-        return key == "down" and self.cursor_at_last_line and self._recall(-1)
+        return key == "down" and lines.is_last_wrapped_line(cursor) and self._recall(-1)
 
     def _recall(self, step: int) -> bool:
         """Show the next older (1) or newer (-1) prompt; False if there is none."""

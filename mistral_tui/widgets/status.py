@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual import events
 from textual.content import Content
 from textual.widget import Widget
 
-from mistral_tui.conversation import EngineState
 from mistral_tui.sanitize import one_line
+
+if TYPE_CHECKING:  # the first paint does not wait for it
+    from mistral_tui.conversation import EngineState
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +63,15 @@ class StatusLine(Widget):
 
     def render(self) -> Content:
         width = self.content_size.width
-        left = [part for part in self._segments() if part[1].cell_length]
-        hint = Content.styled("F1 help", "$text-muted")
-        while len(left) > 1 and _length(left) + 2 + hint.cell_length > width:
+        hint = (4, Content.styled("F1 help", "$text-muted"))
+        left = [*(part for part in self._segments() if part[1].cell_length), hint]
+        while len(left) > 1 and _length(left) > width:
             left.remove(min(left, key=lambda part: part[0]))
-        line = Content("  ").join(part[1] for part in left)
-        gap = width - line.cell_length - hint.cell_length
-        if gap < 2:
-            return line.truncate(width, ellipsis=True) if line.cell_length > width else line
-        return Content.assemble(line, " " * gap, hint)
+        shown = [part[1] for part in left if part is not hint]
+        line = Content("  ").join(shown).truncate(width, ellipsis=True)
+        if hint in left:
+            line = Content.assemble(line, " " * (width - line.cell_length - 7), hint[1])
+        return line
 
     def _segments(self) -> list[_Segment]:
         s = self.status

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Static
 
-from inference.api import ModelCard
-from mistral_tui.sanitize import sanitize
+from mistral_tui.sanitize import one_line, sanitize
+
+if TYPE_CHECKING:  # the first paint does not wait for it
+    from inference.api import ModelCard
 
 _LOGO = (
     "█▄ ▄█  █  ▄▀▀ ▀█▀ █▀▄ ▄▀▄ █     ▀█▀ █ █ █",
@@ -40,15 +44,16 @@ class Welcome(Container):
         """A loaded model."""
         size = card.shape.n_params
         shown = f"{size / 1e9:.1f} B" if size >= 1e9 else f"{size / 1e6:.0f} M"
-        details = f"{shown} parameters · {card.dtype} on {card.device}"
+        details = f"{shown} parameters · {one_line(card.dtype)} on {one_line(card.device)}"
         details += f" · {card.context:,} tokens of context"
         self._model(card.name, details)
-        self.query_one("#notice", Static).update(sanitize(card.notice))
+        self.query_one("#notice", Static).update(one_line(card.notice, 300))
 
-    def show_text(self, title: str, text: str) -> None:
+    def show_text(self, title: str, text: str, *, wrong: bool = False) -> None:
         """A state of loading, or what went wrong."""
-        self._model(title, text)
+        self._model(title, text, "bold $text-error" if wrong else "bold")
+        self.query_one("#notice", Static).update("")
 
-    def _model(self, title: str, text: str) -> None:
-        content = Content.assemble((sanitize(title), "bold"), "\n", sanitize(text))
+    def _model(self, title: str, text: str, style: str = "bold") -> None:
+        content = Content.assemble((one_line(title), style), "\n", sanitize(text))
         self.query_one("#model", Static).update(content)

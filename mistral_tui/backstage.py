@@ -1,0 +1,34 @@
+"""All that the first paint does without, in one import: it takes longer than the paint."""
+
+from __future__ import annotations
+
+from inference.errors import InferenceError
+from mistral_tui import clipboard, paths
+from mistral_tui.conversation import ReplyBegan, Session, TakenBack, Trouble
+from mistral_tui.engine_client import EngineClient, LocalEngine
+from mistral_tui.presenter import Presenter
+from mistral_tui.schema import StoreError
+from mistral_tui.store import AsyncStore
+from mistral_tui.widgets.transcript import Transcript
+
+__all__ = [
+    "TROUBLES",
+    "EngineClient",
+    "Presenter",
+    "ReplyBegan",
+    "Session",
+    "TakenBack",
+    "Transcript",
+    "Trouble",
+    "clipboard",
+    "connect",
+]
+
+# What may go wrong by no fault of ours; each says so in a sentence.
+TROUBLES = (StoreError, InferenceError, paths.FolderError, OSError)
+
+
+async def connect() -> tuple[EngineClient, AsyncStore]:
+    """The engine process (not started yet) and the conversations of this machine."""
+    client = LocalEngine(paths.log_dir() / "engine.log")
+    return client, await AsyncStore.open(paths.database_path())
