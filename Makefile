@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL ?= starter
 ARGS ?=
 
-.PHONY: chat test lint types check soak bench clean
+.PHONY: chat test soak bench screenshot clean
 
 chat: $(VENV)/.installed
 	$(BIN)/mistral-tui pull starter
@@ -22,18 +22,22 @@ soak: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/ui_overhead.py
 
 # The stamps make a second run install nothing, as long as what is required is the same.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=24.1"
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
+
+screenshot: $(VENV)/.installed
+	$(BIN)/python docs/make_screenshot.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -28,6 +28,7 @@ from mistral_tui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
     from mistral_tui.conversation import Happening, Session
+    from mistral_tui.copying import Copier
     from mistral_tui.engine_client import EngineClient
     from mistral_tui.presenter import Presenter
     from mistral_tui.store import AsyncStore
@@ -69,7 +70,6 @@ class ChatApp(App[int]):
         self._system_prompt = system_prompt
         self._reopen = reopen
         self._draft_timer: Timer | None = None
-        self._code_index = 0
         self._send_soon = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.begun = False
@@ -79,6 +79,7 @@ class ChatApp(App[int]):
         self.store: AsyncStore
         self.transcript: Transcript
         self._presenter: Presenter
+        self._copier: Copier
         self.prompt = Prompt(id="prompt")
         self.status = StatusLine(id="status")
         self._problems = self._add_themes(theme_name)
@@ -128,6 +129,7 @@ class ChatApp(App[int]):
         main = self.screen_stack[0]
         await main.query_one("#view").mount(self.transcript, before=0)
         self._presenter = rest.Presenter(main)
+        self._copier = rest.Copier(self)
         self.begun = True
         self.set_interval(1.0, self._check_engine)
         self._start(self._load())
@@ -197,8 +199,6 @@ class ChatApp(App[int]):
         self._presenter.show(event)
         if isinstance(event, self._backstage.TakenBack):
             self._give_back(event.text)
-        elif isinstance(event, self._backstage.ReplyBegan):
-            self._code_index = 0
 
     def _give_back(self, text: str) -> None:
         """What was not answered, or not even saved, returns to the prompt."""
@@ -284,11 +284,8 @@ class ChatApp(App[int]):
             self._start(self._load())
 
     def action_copy_answer(self) -> None:
-        """Copy the last answer as it was written (Markdown)."""
-        if key := self._last_key():
-            self._copy(self.transcript.text(key), "the answer")
-        else:
-            self.notify("There is no answer to copy yet.", markup=False)
+        """Copy the last answer."""
+        self._start(self._copier.copy_answer())
 
     def action_yank(self) -> None:
         """Copy what is selected, else the last answer."""
@@ -305,43 +302,16 @@ class ChatApp(App[int]):
 
     def action_copy_code(self) -> None:
         """Copy the last code block of the last answer; pressed again, the one before."""
-        key = self._last_key()
-        found = self.transcript.code_blocks(key) if key else []
-        if not found:
-            self.notify("There is no code block in the last answer.", markup=False)
-            return
-        self._code_index = self._code_index % len(found) + 1
-        _, code = found[-self._code_index]
-        which = f"code block {len(found) - self._code_index + 1} of {len(found)}"
-        self._copy(code, which)
-
-    def _last_key(self) -> str | None:
-        replies = [m for m in self.session.messages if m.role == "assistant"]
-        running = self.session.running_message_id
-        if running is not None:
-            return str(running)
-        return str(replies[-1].id) if replies else None
-
-    def _copy(self, text: str, what: str) -> None:
-        async def copy() -> None:
-            result = await asyncio.to_thread(
-                self._backstage.clipboard.copy, text, write_osc52=self._write_to_terminal
-            )
-            severity = "error" if result.ok is False else "information"
-            self.notify(
-                f"{what.capitalize()}: {sanitize(result.sentence)}",
-                severity=severity,  # type: ignore[arg-type]
-                markup=False,
-            )
-
-        self._start(copy())
+        self._start(self._copier.copy_code())
 
     def copy_to_clipboard(self, text: str) -> None:
         """Textual's own copies (selected text) take the honest way, too."""
         self._clipboard = text
-        self._copy(text, "the selection")
+        if self.begun:
+            self._start(self._copier.copy(text, "the selection"))
 
-    def _write_to_terminal(self, sequence: str) -> None:
+    def write_raw(self, sequence: str) -> None:
+        """Send the terminal a sequence of ours, from another thread."""
         if self._driver is not None:
             self.call_from_thread(self._driver.write, sequence)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from inference.errors import InferenceError
-from mistral_tui import clipboard, paths
-from mistral_tui.conversation import ReplyBegan, Session, TakenBack, Trouble
+from mistral_tui import paths
+from mistral_tui.conversation import Session, TakenBack, Trouble
+from mistral_tui.copying import Copier
 from mistral_tui.engine_client import EngineClient, LocalEngine
 from mistral_tui.presenter import Presenter
 from mistral_tui.schema import StoreError
@@ -13,14 +14,13 @@ from mistral_tui.widgets.transcript import Transcript
 
 __all__ = [
     "TROUBLES",
+    "Copier",
     "EngineClient",
     "Presenter",
-    "ReplyBegan",
     "Session",
     "TakenBack",
     "Transcript",
     "Trouble",
-    "clipboard",
     "connect",
 ]
 

@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from inference.api import Role, SamplingParams, Timings, Usage
 from mistral_tui import schema
-from mistral_tui.paths import Presence, file_trouble, make_private
+from mistral_tui.database_file import Presence, file_trouble, make_private
 from mistral_tui.schema import Conversation, Message, Part, Realization, StoreError, storable
 
 __all__ = ["AsyncStore", "Conversation", "Message", "Part", "Realization", "Store", "StoreError"]

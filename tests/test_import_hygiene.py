@@ -32,13 +32,19 @@ def test_the_contract_costs_no_torch(module: str) -> None:
 
 def test_the_ui_process_imports_nothing_heavy() -> None:
     code = (
-        "import mistral_tui.cli, mistral_tui.app, mistral_tui.screens.help, "
-        "mistral_tui.screens.first_run\n"
+        "import mistral_tui.cli, mistral_tui.app, mistral_tui.backstage\n"
+        "import mistral_tui.screens.help, mistral_tui.screens.first_run\n"
         "from mistral_tui.app import _starter_is_there; _starter_is_there()\n"
-        "from mistral_tui.cli import _check_folder\n"
-        "try: _check_folder('/nowhere')\nexcept SystemExit: pass"
+        "from mistral_tui.launch import check_folder\n"
+        "try: check_folder('/nowhere')\nexcept SystemExit: pass"
     )
     assert _loaded(code, HEAVY) == []
+
+
+def test_the_first_paint_waits_for_nothing_it_can_do_without() -> None:
+    code = "import mistral_tui.launch, mistral_tui.app"
+    later = ("typer", "sqlite3", "markdown_it", "inference.api", "mistral_tui.backstage")
+    assert _loaded(code, (*HEAVY, *later)) == []
 
 
 def test_headless_never_imports_textual() -> None:

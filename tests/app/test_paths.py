@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from mistral_tui import paths
-from mistral_tui.paths import FolderError, Presence
+from mistral_tui.database_file import Presence
+from mistral_tui.paths import FolderError
 from mistral_tui.store import Store, StoreError
 
 FOLDERS = {
@@ -95,7 +96,7 @@ def test_the_one_who_holds_a_name_is_alive_until_it_leaves(tmp_path: Path) -> No
 
 def test_a_killed_process_is_dead_and_swept_away(tmp_path: Path) -> None:
     source = (
-        "import sys, pathlib; from mistral_tui.paths import Presence\n"
+        "import sys, pathlib; from mistral_tui.database_file import Presence\n"
         "p = Presence(pathlib.Path(sys.argv[1])); p.claim()\n"
         "print(p.owner, flush=True); sys.stdin.read()"
     )

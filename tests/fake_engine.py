@@ -1,0 +1,245 @@
+"""A scripted engine for tests of the app: it does what it is told and remembers what it got."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from inference.api import (
+    Counted,
+    CountTokens,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Generate,
+    LoadModel,
+    LoadProgress,
+    ModelCard,
+    PrefillProgress,
+    Ready,
+    Request,
+    SamplingParams,
+    Shape,
+    Timings,
+    Tokens,
+    Usage,
+)
+
+CARD = ModelCard(
+    name="Fake-7B",
+    path="/models/fake",
+    shape=Shape(
+        dim=64, n_layers=2, n_heads=4, n_kv_heads=2, vocab_size=100, n_params=7_200_000_000
+    ),
+    dtype="bfloat16",
+    device="cpu",
+    threads=1,
+    context=8192,
+    capabilities=("instruct",),
+    fingerprint="fake-1",
+    tokenizer="fake v1",
+    sampling=SamplingParams(temperature=0.5),
+)
+LOST = "The engine was killed (by someone, or for lack of memory)."
+
+
+@dataclass
+class Load:
+    """How one load goes: progress, then ready, unless `fails`; `gate` holds it back."""
+
+    progress: Sequence[tuple[str, int, int]] = (("reading", 50, 100),)
+    card: ModelCard = CARD
+    fails: tuple[str, str] | None = None  # kind, sentence
+    gate: asyncio.Event | None = None
+
+
+@dataclass
+class Reply:
+    """How one answer goes: each of `words` is a token, `pause` seconds before each.
+
+    `gate` holds it back before the first token; `holds_at` a number of tokens at which it waits
+    for `release`. `fails` (kind, sentence) or `lost` end it after the words.
+    """
+
+    words: Sequence[str] = ("Hello", " there", ".")
+    pause: float = 0.0
+    gate: asyncio.Event | None = None
+    holds_at: int = -1
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    fails: tuple[str, str] | None = None
+    lost: bool = False
+    reason: FinishReason = "stop"
+    prompt: int = 40
+    reused: int = 10
+    deaf: bool = False  # to cancel
+
+
+class FakeEngine:
+    """`EngineClient` by script; without one it loads at once and says hello."""
+
+    def __init__(self, replies: Sequence[Reply] = (), loads: Sequence[Load] = ()) -> None:
+        self.replies = list(replies)
+        self.loads = list(loads)
+        self.requests: list[Request] = []
+        self.cancelled: set[int] = set()
+        self.started = self.closed = 0
+        self.silence = 0.0
+        self.start_error: OSError | None = None
+        self._up = False
+        self._life = asyncio.Event()  # set when this life of the engine has ended
+        self._ids = itertools.count(1)
+
+    # ── what the test sees and does ─────────────────────────────────────────────────
+
+    @property
+    def loads_asked(self) -> list[LoadModel]:
+        return [r for r in self.requests if isinstance(r, LoadModel)]
+
+    @property
+    def asked(self) -> list[Generate]:
+        return [r for r in self.requests if isinstance(r, Generate)]
+
+    @property
+    def said(self) -> list[list[tuple[str, str]]]:
+        """(role, text) of the messages of each request for an answer."""
+        return [[(m.role, m.text) for m in request.messages] for request in self.asked]
+
+    def die(self) -> None:
+        """As if the process was killed."""
+        self._up = False
+        self._life.set()
+
+    # ── EngineClient ────────────────────────────────────────────────────────────────
+
+    @property
+    def alive(self) -> bool:
+        return self._up
+
+    def next_id(self) -> int:
+        return next(self._ids)
+
+    async def start(self) -> None:
+        if self.start_error:
+            raise self.start_error
+        self.started += 1
+        self._up = True
+        self._life = asyncio.Event()
+
+    async def submit(self, request: Request) -> AsyncIterator[Event]:
+        self.requests.append(request)
+        if not self._up:
+            yield Failed(request.id, "worker_lost", LOST)
+            return
+        life = self._life
+        match request:
+            case LoadModel():
+                script = self._load(request)
+            case Generate():
+                script = self._answer(request)
+            case CountTokens():
+                script = self._count(request)
+            case _:
+                raise AssertionError(request)
+        while True:
+            step = asyncio.ensure_future(anext(script, None))
+            death = asyncio.ensure_future(life.wait())
+            try:
+                await asyncio.wait((step, death), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                death.cancel()
+            if not step.done() or (life.is_set() and step.result() is None):
+                step.cancel()
+                yield Failed(request.id, "worker_lost", LOST)
+                return
+            event = step.result()
+            if event is None:
+                return
+            yield event
+            if isinstance(event, Finished | Failed | Ready | Counted):
+                return
+
+    def cancel(self, request_id: int) -> None:
+        self.cancelled.add(request_id)
+
+    def silent_for(self) -> float:
+        return self.silence
+
+    async def close(self) -> None:
+        self.closed += 1
+        self.die()
+        await asyncio.sleep(0)
+
+    # ── the script ──────────────────────────────────────────────────────────────────
+
+    async def _load(self, request: LoadModel) -> AsyncIterator[Event]:
+        load = self.loads.pop(0) if self.loads else Load()
+        for stage, done, total in load.progress:
+            yield LoadProgress(request.id, stage, done, total)
+        if load.gate:
+            await load.gate.wait()
+        if load.fails:
+            yield Failed(request.id, *load.fails)
+        else:
+            yield Ready(request.id, load.card, 0.1)
+
+    async def _count(self, request: CountTokens) -> AsyncIterator[Event]:
+        yield Counted(request.id, 7)
+
+    async def _answer(self, request: Generate) -> AsyncIterator[Event]:
+        reply = self.replies.pop(0) if self.replies else Reply()
+        stopped = False
+        count = 0
+        yield PrefillProgress(request.id, reply.reused, reply.prompt, reply.reused)
+        if reply.gate:
+            stopped = await self._hold(request, reply, reply.gate)
+        if not stopped:
+            yield PrefillProgress(request.id, reply.prompt, reply.prompt, reply.reused)
+        for word in () if stopped else reply.words:
+            if count == reply.holds_at:
+                stopped = await self._hold(request, reply, reply.release)
+            await asyncio.sleep(reply.pause)
+            if stopped or (request.id in self.cancelled and not reply.deaf):
+                stopped = True
+                break
+            yield Tokens(request.id, (100 + count,), (-0.5,), word)
+            count += 1
+        if reply.holds_at == len(reply.words) and not stopped:
+            stopped = await self._hold(request, reply, reply.release)
+        if reply.lost and not stopped:
+            self.die()
+            await asyncio.Event().wait()
+        elif reply.fails and not stopped:
+            yield Failed(request.id, *reply.fails)
+        else:
+            yield Finished(
+                request.id,
+                "cancelled" if stopped else reply.reason,
+                Usage(reply.prompt, reply.reused, count),
+                Timings(0.2, 0.25, 1.0, 31.5),
+                seed=7,
+            )
+
+    async def _hold(self, request: Generate, reply: Reply, gate: asyncio.Event) -> bool:
+        """Wait for the gate; True if the request was cancelled meanwhile."""
+        while not gate.is_set():
+            if request.id in self.cancelled and not reply.deaf:
+                return True
+            await asyncio.sleep(0.002)
+        return False
+
+
+def card(**changes: object) -> ModelCard:
+    """The fake model's card with something else in it."""
+    return replace(CARD, **changes)  # type: ignore[arg-type]
+
+
+async def eventually(true: Callable[[], object], seconds: float = 10) -> None:
+    """Let the event loop run until it is so."""
+    for _ in range(int(seconds / 0.005)):
+        if true():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("The awaited state did not come.")
