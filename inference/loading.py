@@ -151,7 +151,7 @@ def _set_threads(threads: int | None) -> int:
     """Set torch's CPU threads. By default one core is left to everything else: with all
     of them taken, any other busy process stalls every parallel region."""
     if threads is not None and not 1 <= threads <= _MOST_THREADS:
-        raise SettingError(f"threads is {threads}; it must be 1 to {_MOST_THREADS}.")
+        raise SettingError(f"The setting threads is {threads}; it must be 1 to {_MOST_THREADS}.")
     affinity = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity else os.cpu_count() or 1
     count = threads or max(1, min(available - 1, 16))

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from inference.api import Message
 from inference.errors import RequestError, TokenizerError
 from inference.folder import find_tokenizer
+
+# What escapes from mistral-common and the libraries under it.
+_LIBRARY_ERRORS = (ValueError, AssertionError, ImportError, RuntimeError)
 
 
 class Tokenizer:
@@ -126,6 +130,7 @@ class Tokenizer:
         """
         if not messages:
             raise RequestError("The conversation is empty; write a message first.")
+        messages = [replace(message, text=_encodable(message.text)) for message in messages]
         converted = [_convert(message) for message in messages if message.text]
         self._live = deque(
             (m.text, self._closed(m.ids) if m.fingerprint == self.fingerprint else ())
@@ -135,7 +140,7 @@ class Tokenizer:
         try:
             request = ChatCompletionRequest(messages=converted)
             return list(self.mistral.encode_chat_completion(request).tokens)
-        except (MistralCommonException, ValueError, AssertionError, ImportError) as error:
+        except (MistralCommonException, *_LIBRARY_ERRORS) as error:
             raise RequestError(
                 f"The model's chat layout does not take this conversation: {_brief(error)}.",
                 detail=repr(error),
@@ -146,7 +151,7 @@ class Tokenizer:
     def encode_text(self, text: str) -> list[int]:
         """Raw text to ids, behind the begin-of-sequence token where the model has one."""
         bos = SpecialTokens.bos.value
-        return list(self._base.encode(text, bos=self._has(bos), eos=False))
+        return list(self._base.encode(_encodable(text), bos=self._has(bos), eos=False))
 
     def encode_fim(self, prefix: str, suffix: str) -> list[int]:
         """Fill-in-the-middle prompt ids.
@@ -159,7 +164,7 @@ class Tokenizer:
                 "This model cannot fill in the middle: its tokenizer has no [PREFIX] and "
                 "[SUFFIX] tokens (Codestral has)."
             )
-        request = FIMRequest(prompt=prefix, suffix=suffix)
+        request = FIMRequest(prompt=_encodable(prefix), suffix=_encodable(suffix))
         return list(self.mistral.encode_fim(request).tokens)
 
     @property
@@ -239,6 +244,11 @@ class Detokenizer:
     def flush(self) -> str:
         """What is left at the end: U+FFFD for an unfinished character."""
         return self._decoder.decode(b"", final=True)
+
+
+def _encodable(text: str) -> str:
+    """`text` with U+FFFD for lone surrogates, which have no bytes and crash sentencepiece."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _convert(message: Message) -> SystemMessage | UserMessage | AssistantMessage:

@@ -87,6 +87,7 @@ class Presenter:
         sentence = one_line(sentence, _MOST)
         if self._screen.has_class("talking"):
             self._transcript.add(f"note-{time.monotonic_ns()}", "error", sentence)
+            self._transcript.follow()  # wherever the user reads, this is news
         else:
             self._screen.notify(sentence, severity="error", markup=False, timeout=15)
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from textual.app import App
+from textual.pilot import Pilot
 
 from inference.api import (
     Counted,
@@ -27,6 +33,10 @@ from inference.api import (
     Tokens,
     Usage,
 )
+from mistral_tui.app import ChatApp
+from mistral_tui.choices import ModelChoice, SamplingChoice
+from mistral_tui.engine_client import EngineClient
+from mistral_tui.store import AsyncStore
 
 CARD = ModelCard(
     name="Fake-7B",
@@ -243,3 +253,70 @@ async def eventually(true: Callable[[], object], seconds: float = 10) -> None:
             return
         await asyncio.sleep(0.005)
     raise AssertionError("The awaited state did not come.")
+
+
+# ── the app under the Pilot ─────────────────────────────────────────────────────────
+
+
+async def wait_until(pilot: Pilot[int], true: Callable[[], object], seconds: float = 10) -> None:
+    """Let the app run until it is so; if that never comes, say what the screen shows."""
+    for _ in range(int(seconds / 0.01)):
+        if true():
+            return
+        await pilot.pause(0.01)
+    raise AssertionError(f"The awaited state did not come; the screen:\n{screen_text(pilot.app)}")
+
+
+def screen_rows(app: App[Any]) -> list[str]:
+    """What is drawn, row by row; fails on anything that could command a terminal."""
+    rows = []
+    for strip in app.screen._compositor.render_strips():
+        text = "".join(segment.text for segment in strip if not segment.control)
+        bad = [char for char in text if ord(char) < 32 or 127 <= ord(char) < 160]
+        assert not bad, (bad, text)
+        rows.append(text)
+    return rows
+
+
+def screen_text(app: App[Any]) -> str:
+    return "\n".join(row.rstrip() for row in screen_rows(app))
+
+
+@asynccontextmanager
+async def chat(
+    engine: EngineClient,
+    *,
+    size: tuple[int, int] = (80, 24),
+    path: Path | None = None,
+    model: str = "some/folder",
+    settled: bool = True,
+    **options: Any,
+) -> AsyncIterator[tuple[ChatApp, Pilot[int]]]:
+    """The app with its store; `settled`: once its first load has ended."""
+
+    async def connect() -> tuple[EngineClient, AsyncStore]:
+        return engine, await AsyncStore.open(path)
+
+    options.setdefault("sampling", SamplingChoice())
+    app = ChatApp(ModelChoice(model), connect, **options)
+    try:
+        async with app.run_test(size=size) as pilot:
+            await wait_until(pilot, lambda: app.begun)
+            if settled:
+                await wait_until(pilot, lambda: app.session.engine not in ("off", "loading"))
+            yield app, pilot
+    finally:
+        await app.leave()
+
+
+async def ask(pilot: Pilot[int], text: str) -> None:
+    """Send something and wait for the end of the answer."""
+    app = pilot.app
+    assert isinstance(app, ChatApp)
+    app.prompt.put(text)
+    before = len(app.session.messages)
+    await pilot.press("enter")
+    await wait_until(
+        pilot, lambda: len(app.session.messages) == before + 2 and not app.session.answering
+    )
+    await pilot.pause()

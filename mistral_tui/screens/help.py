@@ -24,7 +24,7 @@ class HelpScreen(ModalScreen[None]):
         width: 84; max-width: 96%; height: auto; max-height: 92%;
         background: $panel; border: round $primary; padding: 0 2;
         border-title-color: $primary; border-subtitle-color: $text-muted;
-        scrollbar-size-vertical: 1;
+        scrollbar-size-vertical: 1; scrollbar-background: $panel;
     }
     HelpScreen Horizontal { height: auto; }
     HelpScreen .key { width: 13; color: $primary; text-style: bold; }

@@ -25,7 +25,7 @@ class Welcome(Container):
 
     DEFAULT_CSS = """
     Welcome { align: center middle; height: 1fr; }
-    Welcome Static { width: auto; max-width: 76; text-align: center; margin: 0 2; }
+    Welcome Static { width: 100%; max-width: 80; text-align: center; padding: 0 2; }
     Welcome #logo { color: $primary; text-style: bold; }
     Welcome #model { margin-top: 1; }
     Welcome #notice { color: $text-muted; margin-top: 1; }

@@ -173,7 +173,7 @@ def test_the_version_is_the_installed_one(env: dict[str, str]) -> None:
     ("args", "word"),
     [
         (["--sead", "3"], "--sead"),
-        (["--seed", "three"], "three"),
+        (["--seed", "three"], "--seed"),
         (["--seed"], "--seed"),
         (["one", "two"], "two"),
         (["--json"], "-p"),

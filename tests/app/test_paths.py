@@ -314,7 +314,7 @@ def test_damage_inside_the_file_is_a_sentence_too(store: Store, path: Path) -> N
 @pytest.fixture
 def bound_by_permissions(path: Path) -> Iterator[None]:
     """The superuser is not: for a while it becomes another user, who can come as far as `path`."""
-    for folder in path.parents[1:4]:
+    for folder in path.parents[1:5]:
         if folder.stat().st_uid == os.geteuid() and folder != folder.parent:
             folder.chmod(0o755)
     superuser = os.geteuid() == 0

@@ -188,6 +188,12 @@ def test_damaged_and_missing_tokenizers_are_one_sentence(tmp_path: Path) -> None
             Tokenizer.from_folder(tmp_path)
 
 
+def test_a_lone_surrogate_and_a_nul_do_no_harm(tokenizer: Tokenizer) -> None:
+    for text in ("lone \ud800 surrogate", "\x00"):
+        assert tokenizer.encode_chat([Message("user", text)])
+        assert tokenizer.encode_text(text)
+
+
 def test_an_empty_conversation_is_one_sentence(tokenizer: Tokenizer) -> None:
     with pytest.raises(RequestError, match="empty"):
         tokenizer.encode_chat([])
