@@ -71,6 +71,7 @@ class ChatApp(App[int]):
         self._reopen = reopen
         self._draft_timer: Timer | None = None
         self._send_soon = False
+        self._sending = False  # sent, but the session has not yet begun with it
         self._tasks: set[asyncio.Task[None]] = set()
         self.begun = False
         """Whether there is a session: from then on the attributes below exist."""
@@ -218,7 +219,7 @@ class ChatApp(App[int]):
             return  # Enter twice: the first one took it
         if not self.begun:
             self._send_soon = True
-        elif self.session.answering:
+        elif self._sending or self.session.answering:
             self.notify("The model is still answering; Esc stops it.", markup=False)
         elif self.session.waiting:
             how = "" if self.session.engine == "loading" else "Ctrl+R starts it, "
@@ -226,9 +227,11 @@ class ChatApp(App[int]):
         else:
             self._stop_draft_timer()
             self.prompt.take(event.text)
+            self._sending = True
             self._start(self._say(event.text))
 
     async def _say(self, text: str) -> None:
+        self._sending = False
         try:
             await self.session.say(text)
         except self._backstage.TROUBLES:

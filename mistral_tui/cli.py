@@ -83,7 +83,7 @@ def chat(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="[MODEL]",
+            metavar="MODEL",
             help="A model's folder, the name of a pulled model, or `starter`. "
             "Default: the one used last.",
             show_default=False,

@@ -300,7 +300,7 @@ async def chat(
     options.setdefault("sampling", SamplingChoice())
     app = ChatApp(ModelChoice(model), connect, **options)
     try:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await wait_until(pilot, lambda: app.begun)
             if settled:
                 await wait_until(pilot, lambda: app.session.engine not in ("off", "loading"))

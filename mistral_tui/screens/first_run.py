@@ -28,6 +28,7 @@ Without a network: mistral-tui pull starter --from FILE"""
 class FirstRun(ModalScreen[bool]):
     """True: fetch the starter model."""
 
+    AUTO_FOCUS = "#fetch"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(False)", "Not now"),
         Binding("left,right", "app.focus_next", "Other", show=False),
@@ -50,9 +51,6 @@ class FirstRun(ModalScreen[bool]):
             with Horizontal():
                 yield Button("Get the starter model", variant="primary", id="fetch", compact=True)
                 yield Button("Not now", id="later", compact=True)
-
-    def on_mount(self) -> None:
-        self.query_one("#fetch").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "fetch")

@@ -79,14 +79,12 @@ class Prompt(TextArea):
         elif self._recalls(event.key):
             event.stop()
             event.prevent_default()
-        else:
-            await super()._on_key(event)
+        # All else goes on to the text area's own handler: Textual calls one per class.
 
     async def _on_paste(self, event: events.Paste) -> None:
         # What is pasted may come from anywhere and is drawn on the terminal. Many terminals
         # send its line breaks as carriage returns.
         event.text = sanitize(event.text.replace("\r\n", "\n").replace("\r", "\n"))
-        await super()._on_paste(event)
 
     def _recalls(self, key: str) -> bool:
         """Take an arrow at the edge of the text as a walk through the history."""

@@ -128,7 +128,7 @@ def test_tokens_of_two_requests_are_never_joined(pair: Pair) -> None:
 
 def test_a_reader_that_does_not_read_blocks_nobody_and_loses_nothing(pair: Pair) -> None:
     pair.block()
-    count = 20_000
+    count = 10_000
     for n in range(count):
         pair.outbox.put(token(n))  # would never return if it waited for the reader
     # One event holds all that waits: the memory is that of the reply.
