@@ -322,6 +322,10 @@ class Session:
             reply = await self._store.begin_reply(
                 *where, fingerprint=card.fingerprint, sampling=request.sampling
             )
+            if self.conversation.model_name != card.name:  # begun before it was loaded
+                self.conversation = await self._store.update_conversation(
+                    where[0], model_name=card.name, model_path=card.path
+                )
         except StoreError as error:
             self._over(request.id)
             await self.take_back()

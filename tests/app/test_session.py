@@ -547,3 +547,18 @@ async def test_events_come_in_an_order_that_can_be_drawn() -> None:
         ]
         assert w.all(Said)[0].message.text == "hi"
         assert w.session.card == CARD
+
+
+async def test_a_conversation_begun_while_loading_gets_the_models_name(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    gate = asyncio.Event()
+    async with window(FakeEngine(loads=[Load(gate=gate)]), path, load=False) as w:
+        loading = asyncio.create_task(w.session.load())
+        await w.session.say("hi")
+        gate.set()
+        await loading
+        other = Store(path)
+        (conversation,) = other.list_conversations()
+        assert conversation.model_name == CARD.name
+        assert conversation.model_path == CARD.path
+        other.close()
