@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import queue
@@ -17,9 +18,10 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference import wire
+from inference import starter, wire
 from inference.api import (
     Cancel,
     Failed,
@@ -30,6 +32,7 @@ from inference.api import (
     Shutdown,
 )
 from inference.errors import InferenceError, RequestError
+from inference.folder import inspect_folder
 from inference.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -108,7 +111,11 @@ class Worker:
     def _load(self, request: LoadModel) -> None:
         started = time.perf_counter()
         self._outbox.put(LoadProgress(request.id, "starting the engine", 0, 0))
-        self._engine = None  # frees the old model before the new one needs the memory
+        if request.model != starter.NAME:
+            # A mistyped folder should not cost the model that is loaded.
+            inspect_folder(Path(request.model).expanduser())
+        self._engine = None
+        gc.collect()  # tokenizers are cycles; the old model goes before the new one needs room
         from inference.loading import load_engine
 
         def progress(stage: str, done: int, total: int) -> None:

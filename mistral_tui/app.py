@@ -319,10 +319,13 @@ class ChatApp(App[int]):
             self.call_from_thread(self._driver.write, sequence)
 
     def action_toggle_theme(self) -> None:
-        """The light or the dark look; kept for the next time."""
-        other = "mistral-light" if self.current_theme.dark else "mistral-dark"
-        self.theme = other
-        themes.remember(paths.state_dir(), other)
+        """The light or the dark look."""
+        self.theme = "mistral-light" if self.current_theme.dark else "mistral-dark"
+
+    def watch_theme(self, name: str) -> None:
+        """Any look that is chosen is kept for the next time."""
+        if self.begun:
+            themes.remember(paths.state_dir(), name)
 
     def _add_themes(self, name: str) -> list[str]:
         """Add the looks and choose one; what is wrong with them, in sentences."""

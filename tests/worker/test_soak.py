@@ -138,7 +138,7 @@ async def test_models_loaded_in_turn_do_not_pile_up(bench: Bench, tmp_path: Path
             assert len(ids_of(await bench.say())) == 12
         sizes.append(memory_mb(pid))
     print("\nMB:", [round(size) for size in sizes[::6]])
-    assert sizes[-1] < sizes[9] + 80
+    assert sizes[-1] < sizes[9] + 15
 
 
 async def test_kills_at_any_moment_end_in_a_sentence_and_a_fresh_start(bench: Bench) -> None:

@@ -134,7 +134,10 @@ async def test_a_broken_folder_is_named_in_a_sentence_and_the_engine_lives_on(
     failure = failed(await bench.load(_break(tmp_path, how)))
     assert failure.kind in ("checkpoint", "tokenizer")
     assert str(tmp_path) in failure.sentence
-    assert failed(await bench.say()).kind == "request"
+    if "tokenizer of noise" in how or "empty tokenizer" in how:  # seen only in loading
+        assert failed(await bench.say()).kind == "request"
+    else:  # the model that was there still is
+        assert finished(await bench.say()).reason == "length"
     assert card_of(await bench.load(bench.folder))
     assert finished(await bench.say()).reason == "length"
     assert bench.engine.pid == pid
