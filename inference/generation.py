@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
@@ -106,7 +107,7 @@ def generate(
         return [], []
     batch = len(encoded_prompts)
     stop_ids = {eos_id} if isinstance(eos_id, int) else set(eos_id or ())
-    base = torch.seed() >> 1 if seed is None else seed
+    base = random.getrandbits(32) if seed is None else seed
     samplers = [make_sampler(params, seed=base + n) for n in range(batch)]
     longest = max(map(len, encoded_prompts))
     cache = model.new_cache(batch=batch, max_length=longest + max_tokens)
