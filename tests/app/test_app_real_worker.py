@@ -56,9 +56,14 @@ async def test_two_turns_then_a_killed_worker_and_on(starter_folder: Path, tmp_p
 
         await pilot.press("ctrl+r")
         await wait_until(pilot, lambda: app.session.engine == "ready", 60)
-        app.prompt.put("Go on.")
+        app.prompt.put("Write another long story, about the mountains.")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: app.status.status.tokens >= 3, 30)
+        running = app.session  # a new reply: the figures of the lost one stand until it begins
+        await wait_until(
+            pilot,
+            lambda: running.running_message_id and 3 <= app.status.status.tokens < 300,
+            30,
+        )
         assert app.status.status.prompt > len(partial.realizations[0].ids)
         await pilot.press("escape")
         await wait_until(pilot, lambda: not app.session.answering)
