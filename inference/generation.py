@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -75,11 +76,14 @@ def generate(
     model: Transformer,
     *,
     max_tokens: int,
-    temperature: float,
+    temperature: float = 0.0,
     chunk_size: int | None = None,
     eos_id: int | Collection[int] | None = None,
     top_p: float = 0.8,
     seed: int | None = None,
+    sampling: SamplingParams | None = None,
+    banned: Sequence[int] = (),
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[list[list[int]], list[list[float]]]:
     """Complete a batch of prompts; the signature and meaning of the reference's `generate`.
 
@@ -91,6 +95,9 @@ def generate(
         eos_id: id or ids that end a sequence; not part of the result.
         top_p: nucleus of the sampling (0.8 is fixed in the reference).
         seed: of the sampling, one stream a prompt; None draws one.
+        sampling: every setting of the sampling, in the place of temperature and top_p.
+        banned: ids that are never drawn.
+        cancelled: asked before every step; true ends the generation with what is there.
 
     Returns:
         tokens: the generated ids of each prompt.
@@ -99,8 +106,8 @@ def generate(
     Raises:
         RequestError, SettingError, ContextFull: one sentence.
     """
-    params = SamplingParams(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
-    check(params)
+    params = sampling or SamplingParams(temperature=temperature, top_p=top_p)
+    check(replace(params, max_tokens=max_tokens, seed=seed))
     if any(not prompt for prompt in encoded_prompts):
         raise RequestError("A prompt is empty; the model needs at least one token to start from.")
     if not encoded_prompts:
@@ -108,7 +115,10 @@ def generate(
     batch = len(encoded_prompts)
     stop_ids = {eos_id} if isinstance(eos_id, int) else set(eos_id or ())
     base = random.getrandbits(32) if seed is None else seed
-    samplers = [make_sampler(params, seed=base + n) for n in range(batch)]
+    samplers = [
+        make_sampler(params, seed=base + n, history=prompt, banned=banned)
+        for n, prompt in enumerate(encoded_prompts)
+    ]
     longest = max(map(len, encoded_prompts))
     cache = model.new_cache(batch=batch, max_length=longest + max_tokens)
 
@@ -131,7 +141,7 @@ def generate(
             tokens[row].append(token)
             logprobs[row].append(logprob)
             step[row] = token
-        if not active or left == 1:
+        if not active or left == 1 or cancelled():
             break
         logits = model(torch.tensor(step, device=model.device).unsqueeze(1), cache)
         for row in range(batch):

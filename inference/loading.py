@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from inference import starter
+from inference.adapter import inspect_adapter
 from inference.api import ModelCard, SamplingParams, Shape
 from inference.engine import Engine
 from inference.errors import CheckpointError, SettingError
-from inference.folder import WEIGHTS, inspect_folder
+from inference.folder import ModelFolder, inspect_folder
 from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
 
@@ -36,6 +37,8 @@ def load_engine(
     device: str = "auto",
     dtype: str = "auto",
     threads: int | None = None,
+    attention: str = "auto",
+    lora: str = "",
     fetch: bool = False,
     source: str = "",
     progress: Progress = lambda stage, done, total: None,
@@ -47,6 +50,8 @@ def load_engine(
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: auto (the file's), bfloat16, float16 or float32.
         threads: CPU threads; None leaves one core free.
+        attention: auto, sdpa or xformers.
+        lora: an adapter's file or folder, to be attached; "" is none.
         fetch, source: whether and from where the starter may be obtained.
         progress: called with (stage, bytes done, bytes in all).
 
@@ -61,15 +66,19 @@ def load_engine(
         folder = starter.ensure(progress, fetch=fetch, source=source or None, cancelled=cancelled)
     else:
         folder = Path(model).expanduser()
-        inspect_folder(folder)
-        folder = folder.resolve()
+    found = inspect_folder(folder)
+    if lora:
+        # Before minutes are spent on the weights.
+        inspect_adapter(Path(lora).expanduser(), found.config)
+    folder = folder.resolve()
     progress("opening", 0, 0)
     # The tokenizer first: a folder that lacks it should not make the user wait for weights.
-    tokenizer = Tokenizer.from_folder(folder)
+    tokenizer = Tokenizer.from_folder(folder, found.config.vocab_size)
     weights = Transformer.from_folder(
         folder,
         device=target,
         dtype=wanted,
+        attention=attention,
         progress=lambda done, total: progress("reading weights", done, total),
     )
     config = weights.config
@@ -78,7 +87,14 @@ def load_engine(
             f"The tokenizer in {folder} has {tokenizer.n_words:,} tokens and the model only "
             f"{config.vocab_size:,}; they do not belong together."
         )
-    tokenizer.fingerprint = f"{fingerprint(folder)}-{tokenizer.fingerprint}"
+    notes = [*found.notes, tokenizer.note]
+    if lora:
+        notes.append(weights.load_lora(lora, merge=False).note)
+    tokenizer.fingerprint = f"{fingerprint(found)}-{tokenizer.fingerprint}"
+    if weights.adapter:
+        tokenizer.fingerprint += f"-{weights.adapter}"
+    if config.vision:
+        notes.append("The model's vision part was left aside: this version reads no images.")
     capabilities = ["instruct"]
     if tokenizer.has_fim:
         capabilities.append("fim")
@@ -95,6 +111,7 @@ def load_engine(
             n_kv_heads=config.n_kv_heads,
             vocab_size=config.vocab_size,
             n_params=weights.n_params,
+            n_active_params=config.n_active_params,
         ),
         dtype=str(weights.dtype).removeprefix("torch."),
         device=str(weights.device),
@@ -105,6 +122,9 @@ def load_engine(
         tokenizer=tokenizer.label,
         sampling=starter.SAMPLING if known_starter else SamplingParams(),
         notice=starter.NOTICE if known_starter else "",
+        attention=weights.attention,
+        adapter=str(Path(lora).expanduser().resolve()) if lora else "",
+        notes=tuple(note for note in notes if note),
     )
     return Engine(weights, tokenizer, card)
 
@@ -159,17 +179,18 @@ def _set_threads(threads: int | None) -> int:
     return count
 
 
-def fingerprint(folder: Path) -> str:
-    """A short digest of a model: its params.json and the header, size and samples of its
+def fingerprint(folder: ModelFolder) -> str:
+    """A short digest of a model: its shape's file and the header, size and samples of its
     weights. Reading all of a large model for it would take minutes."""
-    digest = hashlib.sha256((folder / "params.json").read_bytes())
-    path = folder / WEIGHTS
-    size = path.stat().st_size
-    digest.update(str(size).encode())
-    with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-        digest.update(file.read(min(header, 16 << 20)))
-        for n in range(64):
-            file.seek(n * max(0, size - 4096) // 63)
-            digest.update(file.read(4096))
+    shape = "params.json" if folder.layout == "mistral" else "config.json"
+    digest = hashlib.sha256((folder.path / shape).read_bytes())
+    for path in folder.files:
+        size = path.stat().st_size
+        digest.update(str(size).encode())
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+            digest.update(file.read(min(header, 16 << 20)))
+            for n in range(64):
+                file.seek(n * max(0, size - 4096) // 63)
+                digest.update(file.read(4096))
     return digest.hexdigest()[:16]

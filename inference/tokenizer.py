@@ -6,12 +6,13 @@ import codecs
 import hashlib
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mistral_common.exceptions import MistralCommonException
 from mistral_common.protocol.fim.request import FIMRequest
 from mistral_common.protocol.instruct.messages import (
     AssistantMessage,
@@ -19,108 +20,71 @@ from mistral_common.protocol.instruct.messages import (
     UserMessage,
 )
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
-from mistral_common.tokens.tokenizers.base import SpecialTokens, TokenizerVersion
+from mistral_common.tokens.tokenizers.base import SpecialTokens, Tokenized
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-from mistral_common.tokens.tokenizers.sentencepiece import SentencePieceTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from inference.api import Message
-from inference.errors import RequestError, TokenizerError
-from inference.folder import find_tokenizer
+from inference.errors import InferenceError, RequestError, TokenizerError
+from inference.parse import Parser, Reply, collect
+from inference.tokenizer_files import TokenizerFile, brief, is_failure, load_file, load_folder
 
-# What escapes from mistral-common and the libraries under it.
-_LIBRARY_ERRORS = (ValueError, AssertionError, ImportError, RuntimeError)
+# A character that no sentencepiece merge takes in: what is encoded behind it stands alone.
+_APART = "\x01"
 
 
 class Tokenizer:
-    """A model's tokenizer: chat, raw text and FIM prompts to ids, ids to bytes.
+    """A model's tokenizer: chat, raw text and FIM prompts to ids, ids to bytes, text and calls.
 
     Assistant turns that carry the ids the model really produced are spliced into the
     prompt as they were, so that what is in the KV cache stays a prefix of it.
     """
 
-    def __init__(
-        self,
-        tokenizer: Any,  # a MistralTokenizer; its five type parameters say nothing here
-        *,
-        label: str,
-        fingerprint: str,
-        stop_ids: Sequence[int] | None = None,
-        banned_ids: Sequence[int] = (),
-    ) -> None:
-        self.mistral = tokenizer
-        self.label = label
-        self.fingerprint = fingerprint
-        self._instruct: Any = tokenizer.instruct_tokenizer
-        self._base = self._instruct.tokenizer
-        self.stop_ids = frozenset(stop_ids if stop_ids is not None else (self._base.eos_id,))
-        self.banned_ids = tuple(banned_ids)
+    def __init__(self, file: TokenizerFile) -> None:
+        self.mistral = file.mistral
+        self.label = file.label
+        self.note = file.note  # on what had to be chosen, if anything
+        self.fingerprint = _digest(file.path)
+        self.instruct_tokenizer: Any = self.mistral.instruct_tokenizer
+        self._base = self.instruct_tokenizer.tokenizer
+        self.bos_id: int = self._base.bos_id
+        self.eos_id: int = self._base.eos_id
+        self.stop_ids = frozenset((self.eos_id,) if file.stop_ids is None else file.stop_ids)
+        self.banned_ids = file.banned_ids
         self.n_words: int = self._base.n_words
+        self.version_number: int = self._base.version.version_num
+        self._tekken = isinstance(self._base, Tekkenizer)
         self._live: deque[tuple[str, tuple[int, ...]]] = deque()
-        self._encode_assistant = self._instruct.encode_assistant_message
+        self._encode_assistant = self.instruct_tokenizer.encode_assistant_message
         # The one place where mistral-common asks for an assistant turn's ids.
-        setattr(self._instruct, "encode_assistant_message", self._splice)  # noqa: B010
+        setattr(self.instruct_tokenizer, "encode_assistant_message", self._splice)  # noqa: B010
 
     @classmethod
-    def from_folder(cls, folder: str | Path) -> Tokenizer:
-        """The tokenizer of a model folder.
+    def from_folder(cls, folder: str | Path, vocab_size: int | None = None) -> Tokenizer:
+        """The tokenizer of a model folder; of several files the one that fits the model's
+        `vocab_size`, which `note` then says.
 
         Raises:
             TokenizerError: none there, or not readable; one sentence.
         """
-        folder = Path(folder).expanduser()
-        try:
-            return cls._from_folder(folder)
-        except (TokenizerError, MemoryError):
-            raise
-        except Exception as error:  # many kinds escape from the parsers of foreign files
-            raise TokenizerError(
-                f"The tokenizer in {folder} cannot be read ({_brief(error)}); fetch it again."
-            ) from error
+        return cls(load_folder(Path(folder).expanduser(), vocab_size))
 
     @classmethod
-    def _from_folder(cls, folder: Path) -> Tokenizer:
-        layout = _layout(folder)
-        if layout == "chatml":
-            from inference import chatml
+    def from_file(cls, path: str | Path) -> Tokenizer:
+        """A tokenizer from its file: `tekken.json`, `tokenizer.model.v3` or `tokenizer.model`.
 
-            return cls(
-                chatml.load_chatml(folder),
-                label="tekken, ChatML",
-                fingerprint=_digest(folder / "tekken.json"),
-                stop_ids=chatml.STOP_IDS,
-                banned_ids=chatml.BANNED_IDS,
-            )
-        path = find_tokenizer(folder)
-        if path.name == "tokenizer.model":
-            return cls._from_unversioned(path)
-        tokenizer = MistralTokenizer.from_file(path)
-        base = tokenizer.instruct_tokenizer.tokenizer
-        family = "tekken" if isinstance(base, Tekkenizer) else "spm"
-        return cls(tokenizer, label=f"{family} {base.version.value}", fingerprint=_digest(path))
+        Raises:
+            TokenizerError: missing, of another kind, or not readable; one sentence.
+        """
+        return cls(load_file(Path(path).expanduser()))
 
     @classmethod
-    def _from_unversioned(cls, path: Path) -> Tokenizer:
-        """A bare `tokenizer.model`: 32000 pieces are v1; 32768 fit v2, v3 and v7: v3."""
-        from mistral_common.protocol.instruct.normalize import get_normalizer
-        from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
-        from mistral_common.tokens.tokenizers.instruct import (
-            InstructTokenizerV1,
-            InstructTokenizerV3,
-        )
+    def v3(cls) -> Tokenizer:
+        """The v3 tokenizer of Codestral 22B, Mixtral 8x22B and Large 2, as mistral-common
+        ships it."""
+        return cls.from_file(MistralTokenizer.v3().instruct_tokenizer.tokenizer.file_path)
 
-        words = SentencePieceTokenizer(path).n_words
-        guess = TokenizerVersion.v1 if words == 32000 else TokenizerVersion.v3
-        base = SentencePieceTokenizer(path, tokenizer_version=guess)
-        kind = InstructTokenizerV1 if words == 32000 else InstructTokenizerV3
-        tokenizer = MistralTokenizer(
-            kind(base),
-            validator=get_validator(guess, mode=ValidationMode.test),
-            request_normalizer=get_normalizer(guess, None),
-        )
-        return cls(tokenizer, label=f"spm {guess.value} (by its size)", fingerprint=_digest(path))
-
-    # ── encoding ──────────────────────────────────────────────────────────────────
+    # ── chat ──────────────────────────────────────────────────────────────────────
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """The prompt ids of a conversation that ends with a user turn.
@@ -133,70 +97,149 @@ class Tokenizer:
         messages = [replace(message, text=_encodable(message.text)) for message in messages]
         converted = [_convert(message) for message in messages if message.text]
         self._live = deque(
-            (m.text, self._closed(m.ids) if m.fingerprint == self.fingerprint else ())
+            (m.text, self._closed(self._live_ids(m)))
             for m in messages
             if m.role == "assistant" and m.text
         )
         try:
-            request = ChatCompletionRequest(messages=converted)
-            return list(self.mistral.encode_chat_completion(request).tokens)
-        except (MistralCommonException, *_LIBRARY_ERRORS) as error:
-            raise RequestError(
-                f"The model's chat layout does not take this conversation: {_brief(error)}.",
-                detail=repr(error),
-            ) from error
+            with _one_sentence("The model's chat layout does not take this conversation"):
+                request = ChatCompletionRequest(messages=converted)
+                return list(self.mistral.encode_chat_completion(request).tokens)
         finally:
             self._live.clear()
 
-    def encode_text(self, text: str) -> list[int]:
-        """Raw text to ids, behind the begin-of-sequence token where the model has one."""
-        bos = SpecialTokens.bos.value
-        return list(self._base.encode(_encodable(text), bos=self._has(bos), eos=False))
-
-    def encode_fim(self, prefix: str, suffix: str) -> list[int]:
-        """Fill-in-the-middle prompt ids.
+    def encode_chat_completion(
+        self,
+        request: ChatCompletionRequest[Any] | Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        max_model_input_len: int | None = None,
+    ) -> Tokenized:
+        """What mistral-common makes of its own request, or of messages (and tools) as plain
+        dicts in OpenAI's style: `role`, `content`, `tool_calls`, `tool_call_id`; a last
+        assistant message with `prefix: True` is continued.
 
         Raises:
-            RequestError: this tokenizer has no FIM tokens.
+            RequestError: the model's chat layout does not take it.
         """
-        if not self.has_fim:
-            raise RequestError(
-                "This model cannot fill in the middle: its tokenizer has no [PREFIX] and "
-                "[SUFFIX] tokens (Codestral has)."
-            )
-        request = FIMRequest(prompt=_encodable(prefix), suffix=_encodable(suffix))
-        return list(self.mistral.encode_fim(request).tokens)
+        with _one_sentence("The model's chat layout does not take this request"):
+            if not isinstance(request, ChatCompletionRequest):
+                request = _request(request, tools)
+            elif tools is not None:
+                raise RequestError("A request holds its own tools; give them there.")
+            encoded: Tokenized = self.mistral.encode_chat_completion(request, max_model_input_len)
+            return encoded
 
-    @property
-    def has_fim(self) -> bool:
-        """Whether the FIM control tokens exist (v2's would silently become <unk>)."""
-        return all(self._has(t.value) for t in (SpecialTokens.prefix, SpecialTokens.suffix))
-
-    @property
-    def has_tools(self) -> bool:
-        """Whether the tool-call control token exists."""
-        return self._has(SpecialTokens.tool_calls.value)
-
-    def _has(self, token: str) -> bool:
-        try:
-            number = self._base.get_special_token(token)
-            return bool(self._base.id_to_piece(number) == token)
-        except (ValueError, KeyError, IndexError, AssertionError, MistralCommonException):
-            return False
+    def _live_ids(self, message: Message) -> tuple[int, ...]:
+        """The ids of a reply that hold for this tokenizer."""
+        known = message.role == "assistant" and message.fingerprint == self.fingerprint
+        if known and all(0 <= i < self.n_words for i in message.ids):
+            return message.ids
+        return ()
 
     def _closed(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         """A reply's ids with the end token that a cancelled one lacks."""
         if not ids or ids[-1] in self.stop_ids:
             return ids
-        return (*ids, self._base.eos_id)
+        return (*ids, self.eos_id)
 
     def _splice(self, message: Any, is_before_last_user_message: bool) -> list[int]:
         encoded: list[int] = self._encode_assistant(message, is_before_last_user_message)
-        if encoded and self._live and message.content == self._live[0][0]:
-            _, live = self._live.popleft()
-            if live:
-                return list(live)
+        # Replies that mistral-common has joined to one match nothing; those after them do.
+        for place, (text, live) in enumerate(self._live if encoded else ()):
+            if text == message.content:
+                for _ in range(place + 1):
+                    self._live.popleft()
+                return list(live) or encoded
         return encoded
+
+    # ── text without a layout ─────────────────────────────────────────────────────
+
+    def encode_text(self, text: str) -> list[int]:
+        """Raw text to ids, behind the begin-of-sequence token where the model has one.
+
+        Raises:
+            RequestError: a run of whitespace is too long for the tokenizer.
+        """
+        return [*self._start, *self._ids(text)]
+
+    def encode_raw(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt of a base model: the messages' texts directly one after another, behind
+        the begin-of-sequence token. Replies with live ids are spliced, their end dropped.
+
+        Raises:
+            RequestError: there is no text, or `encode_text`'s reason.
+        """
+        ids: list[int] = []
+        for message in messages:
+            live = self._live_ids(message)
+            if live:
+                ids += live[:-1] if live[-1] in self.stop_ids else live
+            elif message.text:
+                ids += self._continued(message.text) if ids else self._ids(message.text)
+        if not ids:
+            raise RequestError("The conversation is empty; write a message first.")
+        return [*self._start, *ids]
+
+    def fim_ids(self, prefix: str, suffix: str) -> list[int]:
+        """Fill-in-the-middle prompt ids. Raises as `encode_fim`."""
+        return list(self.encode_fim(prefix, suffix).tokens)
+
+    def encode_fim(self, request: FIMRequest | str, suffix: str | None = None) -> Tokenized:
+        """What mistral-common makes of its own `FIMRequest`, or of a prefix and a suffix.
+
+        Raises:
+            RequestError: this tokenizer has no FIM tokens.
+        """
+        # Without this check v2, and v3 of 7B v0.3, would silently write <unk>.
+        if not self.has_fim:
+            raise RequestError(
+                "This model cannot fill in the middle: its tokenizer has no [PREFIX] and "
+                "[SUFFIX] tokens (Codestral has)."
+            )
+        with _one_sentence("The model's tokenizer does not take this request"):
+            if isinstance(request, str):
+                suffix = _encodable(suffix) if suffix is not None else None
+                request = FIMRequest(prompt=_encodable(request), suffix=suffix)
+            encoded: Tokenized = self.mistral.encode_fim(request)
+            return encoded
+
+    @cached_property
+    def _start(self) -> tuple[int, ...]:
+        bos = self.control_id(SpecialTokens.bos.value)
+        return () if bos is None else (bos,)
+
+    def _ids(self, text: str) -> list[int]:
+        with _one_sentence("The model's tokenizer does not take this text"):
+            return list(self._base.encode(_encodable(text), bos=False, eos=False))
+
+    def _continued(self, text: str) -> list[int]:
+        """The ids of text that stands behind other text: sentencepiece puts a space before
+        everything that it encodes."""
+        if self._tekken:
+            return self._ids(text)
+        mark = self._ids(_APART)
+        ids = self._ids(_APART + text)
+        return ids[len(mark) :] if ids[: len(mark)] == mark else self._ids(text)
+
+    # ── what the tokenizer has ────────────────────────────────────────────────────
+
+    @property
+    def has_fim(self) -> bool:
+        """Whether the FIM control tokens exist."""
+        tokens = (SpecialTokens.prefix, SpecialTokens.suffix)
+        return all(self.control_id(token.value) is not None for token in tokens)
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether the tool-call control token exists."""
+        return self.control_id(SpecialTokens.tool_calls.value) is not None
+
+    def control_id(self, token: str) -> int | None:
+        """The id of a control token as it is spelled, or None."""
+        if not self._base.is_special(token):
+            return None
+        return int(self._base.get_special_token(token))
 
     # ── decoding ──────────────────────────────────────────────────────────────────
 
@@ -205,28 +248,34 @@ class Tokenizer:
         base = self._base
         if not 0 <= token < self.n_words or base.is_special(token):
             return b""
-        if isinstance(base, Tekkenizer):
-            return base.id_to_byte_piece(token)
+        if self._tekken:
+            return bytes(base.id_to_byte_piece(token))
         piece: str = base.id_to_piece(token)
         if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
             return bytes([int(piece[3:5], 16)])
         return piece.replace("▁", " ").encode()
 
-    def detokenizer(self) -> Detokenizer:
-        """A fresh incremental detokenizer for one reply."""
-        strip = isinstance(self._base, SentencePieceTokenizer)
-        return Detokenizer(self, strip_space=strip)
+    def detokenizer(self, *, continues: bool = False) -> Detokenizer:
+        """A fresh incremental detokenizer for one reply. `continues`: the reply goes on with
+        raw text, so a space that it starts with is part of it."""
+        return Detokenizer(self, strip_space=not self._tekken and not continues)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of a whole reply."""
-        detokenizer = self.detokenizer()
+    def decode(self, ids: Sequence[int], *, continues: bool = False) -> str:
+        """The text of a whole reply, control tokens left out."""
+        detokenizer = self.detokenizer(continues=continues)
         return "".join(map(detokenizer.add, ids)) + detokenizer.flush()
+
+    def parse(self, ids: Sequence[int]) -> Reply:
+        """A whole reply taken apart: text, thinking, tool calls. `Parser` does it id by id."""
+        parser = Parser(self)
+        events = [event for token in ids for event in parser.feed(token)]
+        return collect([*events, *parser.finish()])
 
 
 class Detokenizer:
     """Ids to text, one at a time: bytes go through an incremental UTF-8 decoder, so that
-    the pieces joined are exactly the text of the whole. A sentencepiece reply starts
-    with a space that is no part of it."""
+    the pieces joined are exactly the text of the whole. A sentencepiece reply to a chat
+    starts with a space that is no part of it."""
 
     def __init__(self, tokenizer: Tokenizer, *, strip_space: bool) -> None:
         self._bytes_of = tokenizer.bytes_of
@@ -246,6 +295,21 @@ class Detokenizer:
         return self._decoder.decode(b"", final=True)
 
 
+@contextmanager
+def _one_sentence(what: str) -> Iterator[None]:
+    """Makes a `RequestError` of anything that escapes from mistral-common and what is under
+    it: besides its own exceptions at least pydantic's, ValueError, KeyError, AssertionError,
+    NotImplementedError and ImportError."""
+    try:
+        yield
+    except (InferenceError, MemoryError):
+        raise
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise RequestError(f"{what}: {brief(error)}.", detail=repr(error)) from error
+
+
 def _encodable(text: str) -> str:
     """`text` with U+FFFD for lone surrogates, which have no bytes and crash sentencepiece."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -259,21 +323,22 @@ def _convert(message: Message) -> SystemMessage | UserMessage | AssistantMessage
     return AssistantMessage(content=message.text)
 
 
-def _layout(folder: Path) -> str:
-    """`chatml` for the starter's folder, which says so beside its weights."""
-    try:
-        record = json.loads((folder / "starter.json").read_bytes())
-    except (OSError, ValueError):
-        return "mistral"
-    return str(record.get("layout", "mistral")) if isinstance(record, dict) else "mistral"
+def _request(
+    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None
+) -> ChatCompletionRequest[Any]:
+    """mistral-common's request from plain dicts."""
+    # Through JSON: a copy, in which no lone surrogate is left at any depth.
+    plain = json.loads(_encodable(json.dumps([messages, tools], ensure_ascii=False)))
+    for message in plain[0]:
+        if message.get("role") == "tool":
+            message.setdefault("tool_call_id", None)  # v2 has none
+    last = plain[0][-1] if plain[0] else {}
+    going_on = last.get("role") == "assistant" and bool(last.get("prefix"))
+    return ChatCompletionRequest.from_openai(plain[0], plain[1], continue_final_message=going_on)
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def _brief(error: BaseException) -> str:
-    """The first line of an error of a library, as part of a sentence."""
-    lines = str(error).strip().splitlines()
-    text = lines[0] if lines else type(error).__name__
-    return (text if len(text) <= 160 else text[:157] + "…").rstrip(".")
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise TokenizerError(f"{path} cannot be read: {error.strerror}.") from None

@@ -1,50 +1,23 @@
-"""The dense Mistral transformer; module names are the checkpoint's tensor names."""
+"""The Mistral transformer, dense or a mixture of experts; module names are the checkpoint's
+tensor names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference import rope
-from inference.attention import attend, causal_mask
+from inference.adapter import Adapter
+from inference.attention import Backend, Span, attend, pick_backend
 from inference.cache import KVCache
 from inference.config import ModelConfig
-
-# From this many rows on, bf16 products on a CPU without native bf16 are faster when the
-# weight is first widened to fp32 (measured: about 6 times for a prefill chunk).
-_UPCAST_ROWS = 8
-
-
-def _cpu_has_native_bf16() -> bool:
-    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
-        return False
-    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool((check and check()) or (amx and amx()))
-
-
-class Linear(nn.Linear):
-    """`nn.Linear` without bias; widens bf16 weights for large products on older CPUs."""
-
-    upcast = not _cpu_has_native_bf16()
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        super().__init__(n_in, n_out, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        w = self.weight
-        if (
-            self.upcast
-            and w.dtype is torch.bfloat16
-            and w.device.type == "cpu"
-            and x.shape[:-1].numel() >= _UPCAST_ROWS
-        ):
-            return F.linear(x.float(), w.float()).to(x.dtype)
-        return F.linear(x, w)
+from inference.linear import Linear
+from inference.moe import FeedForward, MoE
 
 
 class RMSNorm(nn.Module):
@@ -67,6 +40,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
+        self.window = config.window(layer)
         self.head_dim = config.head_dim
         self.wq = Linear(config.dim, config.n_heads * config.head_dim)
         self.wk = Linear(config.dim, config.n_kv_heads * config.head_dim)
@@ -77,23 +51,11 @@ class Attention(nn.Module):
         q = rope.rotate(self.wq(x).unflatten(-1, (-1, self.head_dim)), step.cos, step.sin)
         k = rope.rotate(self.wk(x).unflatten(-1, (-1, self.head_dim)), step.cos, step.sin)
         v = self.wv(x).unflatten(-1, (-1, self.head_dim))
+        if step.query_scale is not None:
+            q = q * step.query_scale.to(q.dtype)
         keys, values = step.cache.write(self.layer, k, v, step.positions, step.row)
-        keys, values = keys.narrow(2, 0, step.length), values.narrow(2, 0, step.length)
-        out: Tensor = self.wo(attend(q, keys, values, step.mask))
-        return out
-
-
-class FeedForward(nn.Module):
-    """SwiGLU (Shazeer 2020): w2(silu(w1 x) · w3 x)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.w1 = Linear(config.dim, config.hidden_dim)
-        self.w2 = Linear(config.hidden_dim, config.dim)
-        self.w3 = Linear(config.dim, config.hidden_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.w2(F.silu(self.w1(x)) * self.w3(x))
+        seen = attend(q, keys, values, step.spans[self.window], step.backend)
+        out: Tensor = self.wo(seen)
         return out
 
 
@@ -103,7 +65,7 @@ class Block(nn.Module):
         self.attention_norm = RMSNorm(config.dim, config.norm_eps)
         self.attention = Attention(config, layer)
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = MoE(config) if config.moe else FeedForward(config)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         x = x + self.attention(self.attention_norm(x), step)
@@ -114,19 +76,29 @@ class Block(nn.Module):
 class Step:
     """What all layers of one forward pass share: where the new tokens stand."""
 
-    __slots__ = ("cache", "cos", "length", "mask", "positions", "row", "sin")
+    __slots__ = ("backend", "cache", "cos", "positions", "query_scale", "row", "sin", "spans")
 
     def __init__(
-        self, cache: KVCache, positions: Tensor, freqs: Tensor, length: int, row: int | None
+        self,
+        config: ModelConfig,
+        cache: KVCache,
+        freqs: Tensor,
+        starts: Sequence[int],
+        count: int,
+        row: int | None,
+        backend: Backend,
     ) -> None:
+        # Made on the device: copying them from the host would wait for it.
+        self.positions = torch.stack(
+            [torch.arange(start, start + count, device=freqs.device) for start in starts]
+        )
         self.cache = cache
-        self.positions = positions
-        self.length = length
         self.row = row
-        self.cos, self.sin = rope.cos_sin(positions, freqs)
-        # A single new token of a single sequence sees all there is.
-        alone = positions.shape == (1, 1)
-        self.mask = None if alone else causal_mask(positions, length)
+        self.backend = backend
+        self.cos, self.sin = rope.cos_sin(self.positions, freqs, rope.magnitude(config))
+        scaling = config.llama_4_scaling
+        self.query_scale = rope.query_scale(self.positions, scaling) if scaling else None
+        self.spans = {w: Span(starts, count, w, self.positions) for w in config.windows}
 
 
 class Transformer(nn.Module):
@@ -135,11 +107,16 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.attention: Backend = "sdpa"
+        self.adapter = ""
+        """Digest of the LoRA adapter that is loaded; empty: none."""
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
         self.layers = nn.ModuleList(Block(config, n) for n in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
         self.output = None if config.tied_embeddings else Linear(config.dim, config.vocab_size)
         self._freqs: Tensor | None = None
+        self.unmerged: dict[str, Tensor] = {}
+        """Weights that a merged adapter changed, as they were, by module name."""
 
     @classmethod
     def from_folder(
@@ -148,30 +125,63 @@ class Transformer(nn.Module):
         *,
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
+        attention: str = "auto",
         progress: Callable[[int, int], None] | None = None,
     ) -> Transformer:
-        """Load a Mistral-native folder (`params.json`, `consolidated.safetensors`).
+        """Load a model folder, in Mistral's own layout or in Hugging Face's.
 
-        The file is memory-mapped; on a CPU, in the file's own dtype, its pages are the
+        Files are memory-mapped; on a CPU, in the file's own dtype, their pages are the
         weights and no second copy is made.
 
         Args:
             folder: the model folder.
             device: where the weights go.
-            dtype: None keeps the file's.
+            dtype: None keeps the file's (bf16 for fp8 files).
+            attention: auto, sdpa or xformers.
             progress: called with (bytes done, bytes in all).
 
         Raises:
             CheckpointError: one sentence about what is wrong with the folder.
+            SettingError: the attention cannot be had.
         """
         from inference.checkpoint import load_weights
+        from inference.folder import inspect_folder
 
-        folder = Path(folder).expanduser()
-        config = ModelConfig.from_folder(folder)
+        found = inspect_folder(Path(folder).expanduser(), tokenizer=False)
         with torch.device("meta"):
-            model = cls(config)
-        load_weights(model, folder, device=torch.device(device), dtype=dtype, progress=progress)
+            model = cls(found.config)
+        load_weights(model, found, device=torch.device(device), dtype=dtype, progress=progress)
+        model.attention = pick_backend(attention, model.device, model.dtype)
         return model.eval()
+
+    def load_lora(
+        self, path: str | Path, *, scaling: float | None = None, merge: bool = True
+    ) -> Adapter:
+        """Put a LoRA adapter in the format of mistral-finetune on the model, in the place of
+        one that is there.
+
+        Args:
+            path: a safetensors file, or the folder with `lora.safetensors`.
+            scaling: None takes it from the `params.json` beside the file.
+            merge: add it to the weights, as the reference does: no cost per token, and a
+                second copy of what it changes. False keeps it beside them: no second
+                copy, and nothing of it is lost to the rounding of narrow weights.
+
+        Returns:
+            What was loaded; its `note` says what had to be assumed.
+
+        Raises:
+            CheckpointError: not an adapter of this model; names what does not fit.
+        """
+        from inference.lora import load_lora
+
+        return load_lora(self, Path(path).expanduser(), scaling=scaling, merge=merge)
+
+    def remove_lora(self) -> None:
+        """Take the adapter off; the weights are exactly those from before."""
+        from inference.lora import remove_lora
+
+        remove_lora(self)
 
     @property
     def device(self) -> torch.device:
@@ -186,6 +196,16 @@ class Transformer(nn.Module):
         """Number of weights, tied ones counted once."""
         return sum(p.numel() for p in self.parameters())
 
+    def mixtures(self) -> list[MoE]:
+        """The mixture of experts of every layer; none in a dense model."""
+        return [module for module in self.modules() if isinstance(module, MoE)]
+
+    def is_stacked(self, module: nn.Module) -> bool:
+        """Whether a linear layer's weight is a part of a stack of experts."""
+        return any(
+            mixture.stacked and module in mixture.experts.modules() for mixture in self.mixtures()
+        )
+
     def new_cache(self, *, batch: int = 1, max_length: int | None = None) -> KVCache:
         """An empty cache of this model's shape, device and dtype."""
         return KVCache(
@@ -196,7 +216,7 @@ class Transformer(nn.Module):
     def forward(
         self,
         tokens: Tensor,
-        cache: KVCache,
+        cache: KVCache | None = None,
         *,
         row: int | None = None,
         last_only: bool = True,
@@ -206,7 +226,7 @@ class Transformer(nn.Module):
         Args:
             tokens: (B, T) ids. Either one sequence (B = 1, any T; `row` says which one of
                 the cache's), or the whole batch with T = 1.
-            cache: read, written and lengthened.
+            cache: read, written and lengthened; None: the tokens are all there is.
             row: the sequence of a batched cache that is meant.
             last_only: logits of the last position only.
 
@@ -214,21 +234,16 @@ class Transformer(nn.Module):
             Logits (B, 1 or T, vocab_size), fp32.
         """
         batch, count = tokens.shape
+        if cache is None:
+            cache = self.new_cache(max_length=count)
         if batch != (1 if row is not None else cache.batch) or (batch > 1 and count > 1):
             raise ValueError("tokens must be one sequence, or one token for each sequence")
         rows = range(cache.batch) if row is None else (row,)
         starts = [cache.lengths[r] for r in rows]
-        length = max(starts) + count
-        cache.reserve(length)
-        # Made on the device: copying them from the host would wait for it.
-        positions = torch.stack(
-            [torch.arange(start, start + count, device=tokens.device) for start in starts]
-        )
+        cache.reserve(max(starts) + count)
         if self._freqs is None or self._freqs.device != tokens.device:
-            self._freqs = rope.frequencies(
-                self.config.head_dim, self.config.rope_theta, device=tokens.device
-            )
-        step = Step(cache, positions, self._freqs, length, row)
+            self._freqs = rope.frequencies(self.config, device=tokens.device)
+        step = Step(self.config, cache, self._freqs, starts, count, row, self.attention)
 
         x = self.tok_embeddings(tokens)
         for layer in self.layers:
@@ -239,4 +254,4 @@ class Transformer(nn.Module):
             x = x.narrow(1, count - 1, 1)
         x = self.norm(x)
         logits = F.linear(x, self.tok_embeddings.weight) if self.output is None else self.output(x)
-        return logits.float()
+        return cast(Tensor, logits).float()

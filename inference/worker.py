@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference import starter, wire
+from inference.adapter import inspect_adapter
 from inference.api import (
     Cancel,
     Failed,
@@ -113,7 +114,9 @@ class Worker:
         self._outbox.put(LoadProgress(request.id, "starting the engine", 0, 0))
         if request.model != starter.NAME:
             # A mistyped folder should not cost the model that is loaded.
-            inspect_folder(Path(request.model).expanduser())
+            found = inspect_folder(Path(request.model).expanduser())
+            if request.lora:
+                inspect_adapter(Path(request.lora).expanduser(), found.config)
         self._engine = None
         gc.collect()  # tokenizers are cycles; the old model goes before the new one needs room
         from inference.loading import load_engine
@@ -128,6 +131,8 @@ class Worker:
             device=request.device,
             dtype=request.dtype,
             threads=request.threads,
+            attention=request.attention,
+            lora=request.lora,
             fetch=request.fetch,
             source=request.source,
             progress=progress,

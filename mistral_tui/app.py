@@ -351,7 +351,12 @@ class ChatApp(App[int]):
             facts = [
                 ("Model", card.path),
                 ("Tokenizer", card.tokenizer),
-                ("Runs on", f"{card.device}, {card.dtype}, {card.threads} CPU threads"),
+                (
+                    "Runs on",
+                    f"{card.device}, {card.dtype}, {card.attention}; {card.threads} CPU threads",
+                ),
+                *([("Adapter", card.adapter)] if card.adapter else []),
+                *(("Note", note) for note in card.notes),
                 *facts,
             ]
         self.push_screen(HelpScreen(facts))

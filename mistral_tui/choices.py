@@ -6,17 +6,42 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inference.api import SamplingParams
+    from inference.api import LoadModel, ModelCard, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """What to load and how."""
+    """What to load and how; `instruct` False: what is written to it is continued as it is."""
 
     model: str
     device: str = "auto"
     dtype: str = "auto"
     threads: int | None = None
+    attention: str = "auto"
+    lora: str = ""
+    instruct: bool = True
+
+    def described(self, card: ModelCard) -> ModelCard:
+        """The card of the loaded model with what the choice adds to it."""
+        if self.instruct:
+            return card
+        note = "No chat layout: what you write is continued as it is (--no-instruct)."
+        return replace(card, notes=(*card.notes, note))
+
+    def load_request(self, request_id: int, *, fetch: bool = False) -> LoadModel:
+        """What the engine is asked."""
+        from inference.api import LoadModel
+
+        return LoadModel(
+            request_id,
+            self.model,
+            device=self.device,
+            dtype=self.dtype,
+            threads=self.threads,
+            attention=self.attention,
+            lora=self.lora,
+            fetch=fetch,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ must not wait for what only other commands need."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from mistral_tui import options
 from mistral_tui.launch import (
     COMMANDS,
     STARTER,
@@ -22,10 +24,13 @@ from mistral_tui.launch import (
 )
 
 if TYPE_CHECKING:
+    from mistral_tui import headless
     from mistral_tui.choices import ModelChoice, SamplingChoice
 
 # Options of the chat that take no value; every other option takes one.
-_FLAGS = {"--continue", "-c", "--json", "--version", "--help", "-h"}
+_FLAGS = {
+    "--continue", "-c", "--json", "--version", "--help", "-h", "--instruct", "--no-instruct",
+}  # fmt: skip
 
 app = typer.Typer(
     add_completion=False,
@@ -76,19 +81,12 @@ def _root() -> None:
 
 
 @app.command(
-    epilog="Another command: `mistral-tui pull --help` (get the starter model). "
+    epilog="Other commands: pull (get the starter model), models (what is on disk), fim (fill "
+    "in the middle of code), demo (three fixed prompts); `mistral-tui fim --help` tells more. "
     "Exit codes: 0 good, 1 failed, 2 wrong usage, 130 interrupted."
 )
 def chat(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A model's folder, the name of a pulled model, or `starter`. "
-            "Default: the one used last.",
-            show_default=False,
-        ),
-    ] = "",
+    model: options.Model = "",
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -101,40 +99,26 @@ def chat(
     as_json: Annotated[
         bool, typer.Option("--json", help="With -p: one JSON object instead of text.")
     ] = False,
-    max_tokens: Annotated[
-        int | None, typer.Option(metavar="N", help="Most tokens of an answer.")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(metavar="T", help="0 is greedy. Default: the model's own.")
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(metavar="P", help="Keep the likeliest tokens up to this mass.")
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(metavar="K", help="Keep the K likeliest tokens; 0: all.")
-    ] = None,
-    min_p: Annotated[
-        float | None,
-        typer.Option(metavar="P", help="Keep tokens of at least P times the likeliest's mass."),
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option(metavar="R", help="Above 1: repeat less.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="The same seed gives the same answer.")
-    ] = None,
+    max_tokens: options.MaxTokens = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    top_k: options.TopK = None,
+    min_p: options.MinP = None,
+    repetition_penalty: options.RepetitionPenalty = None,
+    seed: options.Seed = None,
     system: Annotated[str, typer.Option(metavar="TEXT", help="A system prompt.")] = "",
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
-    ] = "auto",
-    dtype: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="auto (the file's), bfloat16, float16 or float32."),
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="CPU threads of the engine. Default: all cores but one."),
-    ] = None,
+    instruct: Annotated[
+        bool,
+        typer.Option(
+            "--instruct/--no-instruct",
+            help="Without: no chat layout, the text is continued, as base models want it.",
+        ),
+    ] = True,
+    lora: options.Lora = "",
+    attention: options.Attention = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
     continue_: Annotated[
         bool, typer.Option("--continue", "-c", help="Reopen the latest conversation.")
     ] = False,
@@ -149,8 +133,10 @@ def chat(
 
         typer.echo(f"mistral-tui {installed('mistral-tui')}")
         return
-    from mistral_tui.choices import ModelChoice, SamplingChoice
+    from mistral_tui.choices import SamplingChoice
 
+    if system and not instruct:
+        usage("--system needs the chat layout, which --no-instruct leaves out.")
     sampling = SamplingChoice(
         temperature=temperature,
         top_k=top_k,
@@ -160,12 +146,92 @@ def chat(
         max_tokens=max_tokens,
         seed=seed,
     )
-    choice = ModelChoice(resolve(model), device=device, dtype=dtype, threads=threads)
+    choice = _choice(model, device, dtype, threads, attention, lora, instruct=instruct)
     if prompt is not None:
         _print_answer(choice, sampling, prompt, system, as_json)
     if as_json:
         usage("--json goes with -p.")
     open_chat(choice, sampling=sampling, system_prompt=system, reopen=continue_, theme=theme)
+
+
+@app.command()
+def demo(
+    model: options.Model = "",
+    max_tokens: Annotated[
+        int, typer.Option(metavar="N", help="Most tokens of each continuation.")
+    ] = 35,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0 is greedy.")] = 0.0,
+    seed: options.Seed = None,
+    lora: options.Lora = "",
+    attention: options.Attention = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Continue three fixed prompts as one batch: a quick look at whether a model works."""
+    from mistral_tui import oneshot
+    from mistral_tui.choices import SamplingChoice
+
+    choice = _choice(model, device, dtype, threads, attention, lora)
+    sampling = SamplingChoice(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    _run(lambda choice: oneshot.Demo(choice, sampling, as_json), choice)
+
+
+@app.command()
+def fim(
+    model: options.Model = "",
+    prefix: Annotated[
+        str, typer.Option(metavar="TEXT", help="What stands before. `-`: standard input.")
+    ] = "",
+    suffix: Annotated[
+        str, typer.Option(metavar="TEXT", help="What stands behind. `-`: standard input.")
+    ] = "",
+    max_tokens: Annotated[int, typer.Option(metavar="N", help="Most tokens between.")] = 256,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0 is greedy.")] = 0.0,
+    top_p: options.TopP = None,
+    seed: options.Seed = None,
+    lora: options.Lora = "",
+    attention: options.Attention = "auto",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Fill in the middle: print what belongs between a prefix and a suffix (Codestral)."""
+    from mistral_tui import oneshot
+    from mistral_tui.choices import SamplingChoice
+
+    if prefix == suffix == "-":
+        usage("Only one of --prefix and --suffix can come from standard input.")
+    texts = [_piped() if text == "-" else _text(text) for text in (prefix, suffix)]
+    if not any(texts):
+        usage("Give --prefix and --suffix: what stands before and behind the hole.")
+    choice = _choice(model, device, dtype, threads, attention, lora)
+    sampling = SamplingChoice(
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed
+    )
+    _run(lambda choice: oneshot.Fim(choice, sampling, as_json, *texts), choice)
+
+
+@app.command()
+def models(
+    folders: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FOLDER…",
+            help="Where to look. Default: pulled models, ~/models, ~/mistral_models, and "
+            "Hugging Face's cache.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead.")] = False,
+) -> None:
+    """List the models on disk: parameters, dtype, size, context, capabilities."""
+    from mistral_tui import catalog
+
+    found = catalog.find([Path(_text(f)).expanduser() for f in folders or ()] or catalog.places())
+    typer.echo(catalog.as_json(found) if as_json else catalog.as_table(found))
 
 
 @app.command()
@@ -208,31 +274,76 @@ def _print_answer(
     system: str,
     as_json: bool,
 ) -> NoReturn:
-    from dataclasses import replace
+    from mistral_tui import headless
 
-    from mistral_tui import headless, paths
-
-    try:
-        piped = headless.piped_input()
-    except ValueError as error:
-        fail(f"The input cannot be used: {error}.")
-    except KeyboardInterrupt:
-        sys.exit(headless.INTERRUPTED)
+    named = bool(choice.model)  # the starter asked for by name: consent to its download
+    piped = _piped()
     parts = [part for part in ("" if prompt == "-" else _text(prompt), piped.rstrip("\n")) if part]
     text = "\n\n".join(parts)
     if not text.strip():
         usage("The prompt is empty; give -p a text, or pipe one in.")
-    fetch = choice.model == STARTER  # asked for by name: that is consent to its download
+    _run(
+        lambda choice: headless.Ask(
+            choice,
+            text,
+            sampling,
+            system=_text(system),
+            as_json=as_json,
+            fetch=choice.model == STARTER and named,
+        ),
+        choice,
+    )
+
+
+def _choice(
+    model: str,
+    device: str,
+    dtype: str,
+    threads: int | None,
+    attention: str,
+    lora: str,
+    *,
+    instruct: bool = True,
+) -> ModelChoice:
+    from mistral_tui.choices import ModelChoice
+
+    return ModelChoice(
+        resolve(model),
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        attention=attention,
+        lora=str(Path(_text(lora)).expanduser().absolute()) if lora else "",
+        instruct=instruct,
+    )
+
+
+def _run(job: Callable[[ModelChoice], headless.Job], choice: ModelChoice) -> NoReturn:
+    """Do a job without a UI, on the model that is named or the one used last."""
+    from dataclasses import replace
+
+    from mistral_tui import headless, paths
+
     if not choice.model:
         choice = replace(choice, model=last_model())
     if choice.model != STARTER:
-        check_folder(choice.model)
-    ask = headless.Ask(choice, text, sampling, system=_text(system), as_json=as_json, fetch=fetch)
+        check_folder(choice.model, choice.lora)
     try:
         log = paths.log_dir() / "engine.log"
     except paths.FolderError as error:
         fail(str(error))
-    sys.exit(headless.run(ask, log))
+    sys.exit(headless.run(job(choice), log))
+
+
+def _piped() -> str:
+    from mistral_tui import headless
+
+    try:
+        return headless.piped_input()
+    except ValueError as error:
+        fail(f"The input cannot be used: {error}.")
+    except KeyboardInterrupt:
+        sys.exit(headless.INTERRUPTED)
 
 
 def _text(argument: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from inference import api
@@ -181,13 +181,13 @@ class Session:
         except OSError as error:
             self._engine_is("failed", f"The engine cannot be started: {error.strerror or error}.")
             return
-        request = api.LoadModel(self._client.next_id(), **asdict(self.choice), fetch=fetch)
+        request = self.choice.load_request(self._client.next_id(), fetch=fetch)
         async for event in self._client.submit(request):
             match event:
                 case api.LoadProgress():
                     self._tell(Loading(event.stage, event.done, event.total))
                 case api.Ready():
-                    self.card = event.card
+                    self.card = self.choice.described(event.card)
                     self._engine_is("ready")
                     await self._store.set_setting("last_model", self.choice.model)
                 case Failed():
@@ -309,7 +309,8 @@ class Session:
             known = message.realization(self.card.fingerprint)
             ids, fingerprint = (known.ids, known.fingerprint) if known else ((), "")
             messages.append(api.Message(message.role, message.text, ids, fingerprint))
-        return api.Generate(request_id, tuple(messages), self._sampling.over(self.card.sampling))
+        sampling = self._sampling.over(self.card.sampling)
+        return api.Generate(request_id, tuple(messages), sampling, instruct=self.choice.instruct)
 
     async def _answer(self) -> None:
         assert self.card is not None

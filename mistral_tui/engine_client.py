@@ -17,6 +17,7 @@ from typing import IO, Protocol
 
 from inference import wire
 from inference.api import (
+    BatchFinished,
     Cancel,
     Counted,
     Event,
@@ -32,7 +33,7 @@ _LOG_BYTES = 1 << 20
 _LOG_KEPT = 3
 _QUIT_SECONDS = 1.0
 _SILENCE_SECONDS = 5.0
-_LAST = (Finished, Failed, Counted, Ready)
+_LAST = (Finished, BatchFinished, Failed, Counted, Ready)
 
 
 class EngineClient(Protocol):

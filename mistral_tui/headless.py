@@ -11,15 +11,16 @@ import os
 import signal
 import stat
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from inference.api import (
     Failed,
+    FillInMiddle,
     Finished,
     Generate,
-    LoadModel,
     LoadProgress,
     Message,
     ModelCard,
@@ -45,6 +46,10 @@ class Ask:
     as_json: bool = False
     fetch: bool = False
 
+    async def do(self, client: EngineClient) -> int:
+        """Answer."""
+        return await _answer(self, client)
+
 
 def piped_input() -> str:
     """What was piped or redirected into standard input; empty for a terminal or nothing."""
@@ -62,30 +67,36 @@ def piped_input() -> str:
     return data.decode("utf-8", "replace")
 
 
-def run(
-    ask: Ask,
-    log_path: Path,
-) -> int:
-    """Answer and return the exit code: 0 good, 1 failed (a sentence on stderr), 130 interrupted."""
+class Job(Protocol):
+    """Something to do with an engine, without a UI."""
+
+    async def do(self, client: EngineClient) -> int:
+        """Do it; the exit code."""
+        ...
+
+
+def run(job: Job, log_path: Path) -> int:
+    """Do a job and return the exit code: 0 good, 1 failed (a sentence on stderr), 130
+    interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a character that the locale lacks is a "?"
     try:
-        return asyncio.run(_run(ask, LocalEngine(log_path)))
+        return asyncio.run(_run(job, LocalEngine(log_path)))
     except OSError as error:
         # No second complaint when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if isinstance(error, BrokenPipeError):
             return 0  # the reader has what it wanted
-        _line(sys.stderr, f"mistral-tui: The answer cannot be written: {error.strerror}.")
+        print_line(sys.stderr, f"mistral-tui: The answer cannot be written: {error.strerror}.")
         return 1
 
 
-async def _run(ask: Ask, client: EngineClient) -> int:
+async def _run(job: Job, client: EngineClient) -> int:
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
     loop.add_signal_handler(signal.SIGTERM, interrupted.set)
-    answering = asyncio.create_task(_answer(ask, client))
+    answering = asyncio.create_task(job.do(client))
     waiting = asyncio.create_task(interrupted.wait())
     try:
         await asyncio.wait({answering, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -102,13 +113,40 @@ async def _run(ask: Ask, client: EngineClient) -> int:
 
 async def _answer(ask: Ask, client: EngineClient) -> int:
     await client.start()
-    loaded = await _load(ask, client)
+    loaded = await load(ask.choice, client, fetch=ask.fetch)
     if isinstance(loaded, Failed):
-        return _failed(loaded)
+        return failed(loaded)
     card, load_s = loaded
     messages = [Message("system", ask.system)] if ask.system else []
     messages.append(Message("user", ask.prompt))
-    request = Generate(client.next_id(), tuple(messages), ask.sampling.over(card.sampling))
+    request = Generate(
+        client.next_id(),
+        tuple(messages),
+        ask.sampling.over(card.sampling),
+        instruct=ask.choice.instruct,
+    )
+    reply = await stream(request, client, show=not ask.as_json)
+    if isinstance(reply, Failed):
+        return failed(reply)
+    if ask.as_json:
+        print_line(sys.stdout, json.dumps(result(card, load_s, reply)))
+    return 0
+
+
+@dataclass(slots=True)
+class Reply:
+    """A generation as it came."""
+
+    finished: Finished
+    text: str
+    ids: list[int]
+    logprobs: list[float]
+
+
+async def stream(
+    request: Generate | FillInMiddle, client: EngineClient, *, show: bool
+) -> Reply | Failed:
+    """Generate, printing the text as it comes where `show` is true."""
     text: list[str] = []
     out = _Printer(sys.stdout)
     ids: list[int] = []
@@ -121,7 +159,7 @@ async def _answer(ask: Ask, client: EngineClient) -> int:
                     text.append(event.text)
                     ids.extend(event.ids)
                     logprobs.extend(event.logprobs)
-                    if not ask.as_json:
+                    if show:
                         out.feed(event.text)
                 case Finished() | Failed():
                     last = event
@@ -129,23 +167,15 @@ async def _answer(ask: Ask, client: EngineClient) -> int:
         out.end()
     assert last is not None
     if isinstance(last, Failed):
-        return _failed(last)
-    if ask.as_json:
-        result = _result(card, load_s, "".join(text), ids, logprobs, last)
-        _line(sys.stdout, json.dumps(result))
-    return 0
+        return last
+    return Reply(last, "".join(text), ids, logprobs)
 
 
-async def _load(ask: Ask, client: EngineClient) -> tuple[ModelCard, float] | Failed:
-    choice = ask.choice
-    request = LoadModel(
-        client.next_id(),
-        choice.model,
-        device=choice.device,
-        dtype=choice.dtype,
-        threads=choice.threads,
-        fetch=ask.fetch,
-    )
+async def load(
+    choice: ModelChoice, client: EngineClient, *, fetch: bool = False
+) -> tuple[ModelCard, float] | Failed:
+    """Load the model, with a line of progress on a terminal, and what is to be said of it."""
+    request = choice.load_request(client.next_id(), fetch=fetch)
     meter = ProgressLine(sys.stderr)
     try:
         async for event in client.submit(request):
@@ -153,6 +183,9 @@ async def _load(ask: Ask, client: EngineClient) -> tuple[ModelCard, float] | Fai
                 case LoadProgress():
                     meter.show(event.stage, event.done, event.total)
                 case Ready():
+                    meter.clear()
+                    for note in event.card.notes if sys.stderr.isatty() else ():
+                        print_line(sys.stderr, f"mistral-tui: {sanitize(note)}")
                     return event.card, event.load_s
                 case Failed():
                     return event
@@ -203,21 +236,14 @@ class ProgressLine:
             self._out.flush()
 
 
-def _result(
-    card: ModelCard,
-    load_s: float,
-    text: str,
-    ids: list[int],
-    logprobs: list[float],
-    finished: Finished,
-) -> dict[str, object]:
+def result(card: ModelCard, load_s: float, reply: Reply) -> dict[str, object]:
     """The published keys of `-p --json`; they stay."""
+    finished = reply.finished
     timings = asdict(finished.timings)
     return {
-        "text": text,
-        "ids": ids,
-        # JSON has no word for an infinity, which a damaged model can give.
-        "logprobs": [p if math.isfinite(p) else None for p in logprobs],
+        "text": reply.text,
+        "ids": reply.ids,
+        "logprobs": finite(reply.logprobs),
         "prompt_ids": list(finished.prompt_ids),
         "prompt_tokens": finished.usage.prompt_tokens,
         "reused_tokens": finished.usage.reused_tokens,
@@ -225,24 +251,39 @@ def _result(
         "finish_reason": finished.reason,
         "seed": finished.seed,
         "timings": {"load_s": load_s, **timings},
-        "model": {
-            "name": card.name,
-            "path": card.path,
-            "dtype": card.dtype,
-            "device": card.device,
-            "threads": card.threads,
-            "fingerprint": card.fingerprint,
-        },
+        "model": model(card),
     }
 
 
-def _failed(event: Failed) -> int:
-    _line(sys.stderr, f"mistral-tui: {sanitize(event.sentence)}")
+def model(card: ModelCard) -> dict[str, object]:
+    """The published keys of `model`; they stay."""
+    return {
+        "name": card.name,
+        "path": card.path,
+        "dtype": card.dtype,
+        "device": card.device,
+        "threads": card.threads,
+        "fingerprint": card.fingerprint,
+        "attention": card.attention,
+        "adapter": card.adapter,
+        "notes": list(card.notes),
+    }
+
+
+def finite(logprobs: Sequence[float]) -> list[float | None]:
+    """JSON has no word for an infinity, which a damaged model can give."""
+    return [p if math.isfinite(p) else None for p in logprobs]
+
+
+def failed(event: Failed) -> int:
+    """Say why; the exit code."""
+    print_line(sys.stderr, f"mistral-tui: {sanitize(event.sentence)}")
     if event.kind in ("internal", "worker_lost") and event.detail:
-        _line(sys.stderr, sanitize(event.detail.strip().splitlines()[-1]))
+        print_line(sys.stderr, sanitize(event.detail.strip().splitlines()[-1]))
     return 1
 
 
-def _line(out: TextIO, text: str) -> None:
+def print_line(out: TextIO, text: str) -> None:
+    """A line, at once."""
     out.write(text + "\n")
     out.flush()

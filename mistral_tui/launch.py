@@ -14,7 +14,7 @@ from typing import NoReturn
 from mistral_tui.choices import ModelChoice, SamplingChoice
 
 STARTER = "starter"
-COMMANDS = ("chat", "pull")
+COMMANDS = ("chat", "pull", "demo", "fim", "models")
 
 
 def is_plain(args: list[str]) -> bool:
@@ -32,7 +32,7 @@ def open_chat(
 ) -> NoReturn:
     """The chat, until the user leaves it."""
     if choice.model not in ("", STARTER):
-        check_folder(choice.model)
+        check_folder(choice.model, choice.lora)
     if not (os.isatty(0) and os.isatty(1)):
         usage("The chat needs a terminal; for one answer without it use -p TEXT.")
     if not os.isatty(2):
@@ -74,14 +74,17 @@ def _pulled(model: str) -> Path:
         fail(str(error))
 
 
-def check_folder(folder: str) -> None:
-    """A folder that cannot be a model is refused at once: before the screen is taken,
-    and before seconds are spent on starting the engine."""
+def check_folder(folder: str, lora: str = "") -> None:
+    """A folder that cannot be a model, or an adapter that is not of it, is refused at once:
+    before the screen is taken, and before seconds are spent on starting the engine."""
+    from inference.adapter import inspect_adapter
     from inference.errors import InferenceError
     from inference.folder import inspect_folder
 
     try:
-        inspect_folder(Path(folder))
+        found = inspect_folder(Path(folder))
+        if lora:
+            inspect_adapter(Path(lora), found.config)
     except InferenceError as error:
         fail(str(error))
     except OSError as error:

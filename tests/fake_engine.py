@@ -301,7 +301,8 @@ async def chat(
         return engine, await AsyncStore.open(path)
 
     options.setdefault("sampling", SamplingChoice())
-    app = ChatApp(ModelChoice(model), connect, **options)
+    choice = options.pop("choice", ModelChoice(model))
+    app = ChatApp(choice, connect, **options)
     try:
         async with app.run_test(size=size, notifications=True) as pilot:
             await wait_until(pilot, lambda: app.begun)

@@ -52,12 +52,49 @@ def random_weights(params: dict[str, Any], seed: int = 0) -> dict[str, torch.Ten
     return weights
 
 
+def write(
+    folder: Path, params: dict[str, Any], weights: dict[str, torch.Tensor], how: str = "native"
+) -> Path:
+    """`params.json` and the weights: `native`, `shards`, `2023` (all experts in one), or `pth`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.json").write_text(json.dumps(params))
+    if how == "pth":
+        torch.save(weights, folder / "consolidated.00.pth")
+        return folder
+    if how == "2023":
+        weights = _december_2023(params, weights)
+    parts = 3 if how == "shards" else 1
+    for n in range(parts):
+        name = f"consolidated-{n + 1:05}-of-{parts:05}" if parts > 1 else "consolidated"
+        save_file(dict(list(weights.items())[n::parts]), str(folder / f"{name}.safetensors"))
+    return folder
+
+
+def _december_2023(
+    params: dict[str, Any], weights: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The first Mixtral files' form: (E·F, D) for each matrix of all experts."""
+    packed = {name: w for name, w in weights.items() if ".feed_forward." not in name}
+    for n in range(params["n_layers"]):
+        place = f"layers.{n}.block_sparse_moe"
+        packed[f"{place}.gate.weight"] = weights[f"layers.{n}.feed_forward.gate.weight"]
+        for matrix in ("w1", "w2", "w3"):
+            experts = [
+                weights[f"layers.{n}.feed_forward.experts.{e}.{matrix}.weight"]
+                for e in range(params["moe"]["num_experts"])
+            ]
+            rows = [w.t() if matrix == "w2" else w for w in experts]
+            packed[f"{place}.{matrix}"] = torch.cat(rows).contiguous()
+    return packed
+
+
 def make(
     folder: Path,
     *,
     tokenizer: str = "v3",
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    layout: str = "native",
     **changes: Any,
 ) -> Path:
     """A whole Mistral-native model folder."""
@@ -66,10 +103,8 @@ def make(
         params["vocab_size"] = 32000
     if tokenizer in TEKKEN:
         params["vocab_size"] = 131072
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "params.json").write_text(json.dumps(params))
     weights = {name: w.to(dtype) for name, w in random_weights(params, seed).items()}
-    save_file(weights, str(folder / "consolidated.safetensors"))
+    write(folder, params, weights, layout)
     target = "tekken.json" if tokenizer in TEKKEN else f"tokenizer.model.{tokenizer}"
     shutil.copy(data_file(tokenizer), folder / target)
     return folder

@@ -42,12 +42,19 @@ class Welcome(Container):
 
     def show_card(self, card: ModelCard) -> None:
         """A loaded model."""
-        size = card.shape.n_params
-        shown = f"{size / 1e9:.1f} B" if size >= 1e9 else f"{size / 1e6:.0f} M"
-        details = f"{shown} parameters · {one_line(card.dtype)} on {one_line(card.device)}"
+        shape = card.shape
+        shown = f"{_count(shape.n_params)} parameters"
+        if 0 < shape.n_active_params < shape.n_params:
+            shown += f" ({_count(shape.n_active_params)} active)"
+        details = f"{shown} · {one_line(card.dtype)} on {one_line(card.device)}"
         details += f" · context {card.context:,}"
         self._model(card.name, details)
-        self.query_one("#notice", Static).update(one_line(card.notice, 300))
+        said = [card.notice, *card.notes]
+        if card.adapter:
+            said.insert(0, f"With the adapter {card.adapter}.")
+        self.query_one("#notice", Static).update(
+            "\n".join(one_line(sentence, 300) for sentence in said if sentence)
+        )
 
     def show_text(self, title: str, text: str, *, wrong: bool = False) -> None:
         """A state of loading, or what went wrong."""
@@ -57,3 +64,7 @@ class Welcome(Container):
     def _model(self, title: str, text: str, style: str = "bold") -> None:
         content = Content.assemble((one_line(title), style), "\n", sanitize(text))
         self.query_one("#model", Static).update(content)
+
+
+def _count(n: int) -> str:
+    return f"{n / 1e9:.1f} B" if n >= 1e9 else f"{n / 1e6:.0f} M"

@@ -56,7 +56,13 @@ from mistral_tui.cli import STARTER, resolve, with_command
         ("./pull -p hi", "chat ./pull -p hi"),
         ("-- pull", "chat -- pull"),
         ("--seed 3 -- --odd_name", "chat --seed 3 -- --odd_name"),
+        ("models --json", "models --json"),
+        ("demo m --max_tokens 5", "demo m --max-tokens 5"),
+        ("fim m --prefix demo --suffix pull", "fim m --prefix demo --suffix pull"),
+        ("m --no-instruct --lora demo", "chat m --no-instruct --lora demo"),
+        ("--instruct models", "models --instruct"),
         # The reference's spelling.
+        ("m --lora_path demo --instruct", "chat m --lora-path demo --instruct"),
         ("--max_tokens=5 m", "chat --max-tokens=5 m"),
         ("m --max_tokens 5 --top_p 0.5", "chat m --max-tokens 5 --top-p 0.5"),
         ("my_model --repetition_penalty 1", "chat my_model --repetition-penalty 1"),

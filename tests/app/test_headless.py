@@ -39,7 +39,17 @@ KEYS = [
     "completion_tokens", "finish_reason", "seed", "timings", "model",
 ]  # fmt: skip
 TIMINGS = ["load_s", "prefill_s", "ttft_s", "decode_s", "decode_tokens_per_s"]
-MODEL = ["name", "path", "dtype", "device", "threads", "fingerprint"]
+MODEL = [
+    "name",
+    "path",
+    "dtype",
+    "device",
+    "threads",
+    "fingerprint",
+    "attention",
+    "adapter",
+    "notes",
+]
 
 # The program as it is, but for modules that this way must not import.
 GUARDED = """

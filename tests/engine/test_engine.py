@@ -193,7 +193,7 @@ def test_counting_completing_and_filling_in(engine: Engine) -> None:
     _, _, raw = run(engine, Complete(3, "Once upon a time", GREEDY))
     assert list(raw.prompt_ids) == engine.tokenizer.encode_text("Once upon a time")
     _, _, fim = run(engine, FillInMiddle(4, "def f(", "return x", GREEDY))
-    assert list(fim.prompt_ids) == engine.tokenizer.encode_fim("def f(", "return x")
+    assert list(fim.prompt_ids) == engine.tokenizer.fim_ids("def f(", "return x")
 
 
 def test_bad_requests_are_one_sentence_and_do_no_harm(engine: Engine) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,9 +17,22 @@ from inference.transformer import Transformer
 PROMPTS = [[1, 17, 300, 4], [1, 9], [1, *range(50, 70)], [1, 2000, 31, 8, 8, 9]]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Transformer:
-    return Transformer.from_folder(tiny.make(tmp_path_factory.mktemp("models") / "tiny"))
+KINDS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "window": {"sliding_window": 7, "rope_theta": 1e4},
+    "windows by layer": {"sliding_window": [5, None, 11], "n_layers": 3},
+    "moe with window": {
+        "moe": {"num_experts": 4, "num_experts_per_tok": 2},
+        "sliding_window": [None, 9],
+    },
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Transformer:
+    params = {**tiny.PARAMS, **KINDS[request.param]}
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return Transformer.from_folder(tiny.write(folder, params, tiny.random_weights(params)))
 
 
 def _alone(model: Transformer, prompt: list[int], count: int) -> list[int]:
@@ -52,6 +67,30 @@ def test_any_chunking_and_truncation_gives_the_same_logits(
     again = prefill(model, cache, ids[kept:], chunk_size=chunk)
     assert again is not None
     assert (again - whole).abs().max().item() < bound
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    prompts=st.lists(
+        st.lists(st.integers(3, 32767), min_size=1, max_size=30), min_size=2, max_size=4
+    ),
+    chunk=st.integers(1, 40),
+)
+def test_any_batch_of_unequal_prompts_equals_each_alone(
+    model: Transformer, prompts: list[list[int]], chunk: int
+) -> None:
+    """Logits of every row of a batched step, against one pass over that row alone."""
+    cache = model.new_cache(batch=len(prompts), max_length=40)
+    for row, prompt in enumerate(prompts):
+        for start in range(0, len(prompt), chunk):
+            model(torch.tensor([prompt[start : start + chunk]]), cache, row=row)
+    for step in range(3):
+        tokens = [100 + 7 * row + step for row in range(len(prompts))]
+        together = model(torch.tensor(tokens).unsqueeze(1), cache)
+        for row, prompt in enumerate(prompts):
+            prompt.append(tokens[row])
+            alone = model(torch.tensor([prompt]))[0, -1]
+            assert (together[row, -1] - alone).abs().max() < 1e-5 * alone.abs().max()
 
 
 @pytest.mark.parametrize("chunk_size", [None, 1, 3, 1000])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import transformers
+from transformers import PreTrainedModel
 
+import hf
 import tiny
 from inference.config import ModelConfig
 from inference.generation import generate, prefill
+from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
 
 TEXT = (
@@ -20,106 +24,128 @@ TEXT = (
 )
 
 
-def _half_split(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Mistral's interleaved rotary rows in the order that Hugging Face expects."""
-    rows, dim = weight.shape
-    return weight.view(heads, rows // heads // 2, 2, dim).transpose(1, 2).reshape(rows, dim)
+# One feature of the architecture each; small enough that all of them take seconds.
+SHAPE: dict[str, Any] = {**tiny.PARAMS, "vocab_size": 512, "n_layers": 3}
+MOE = {"moe": {"num_experts": 6, "num_experts_per_tok": 2}}
+YARN = {
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "beta": 4.0,
+    "alpha": 1.0,
+    "apply_scale": False,
+}
+CASES: dict[str, dict[str, Any]] = {
+    "dense": {},
+    "tied": {"tied_embeddings": True},
+    "head_dim": {"head_dim": 32},
+    "no GQA": {"n_kv_heads": 4},
+    "theta": {"rope_theta": 1e4},
+    "window": {"sliding_window": 7},
+    "windows by layer": {"sliding_window": [7, None, 7]},
+    "moe": MOE,
+    "moe with window": {**MOE, "sliding_window": 9},
+    "yarn": {"yarn": YARN},
+    "yarn, scaled": {"yarn": {**YARN, "apply_scale": True}},
+    "yarn, wide ramp": {"yarn": {**YARN, "beta": 32.0, "original_max_position_embeddings": 512}},
+    "llama 4 scaling": {
+        "yarn": YARN,
+        "llama_4_scaling": {"original_max_position_embeddings": 16, "beta": 0.1},
+    },
+}
+FILES = ["native", "shards", "pth", "huggingface", "huggingface shards"]
 
 
-def to_hugging_face(model: Transformer) -> transformers.PreTrainedModel:
-    """The same weights in transformers' Mistral."""
-    c = model.config
-    config = transformers.MistralConfig(
-        vocab_size=c.vocab_size,
-        hidden_size=c.dim,
-        intermediate_size=c.hidden_dim,
-        num_hidden_layers=c.n_layers,
-        num_attention_heads=c.n_heads,
-        num_key_value_heads=c.n_kv_heads,
-        head_dim=c.head_dim,
-        rms_norm_eps=c.norm_eps,
-        rope_parameters={"rope_theta": c.rope_theta, "rope_type": "default"},
-        max_position_embeddings=c.max_position_embeddings,
-        tie_word_embeddings=c.tied_embeddings,
-        sliding_window=None,
-        attn_implementation="eager",
-    )
-    names = {
-        "attention.wq": "self_attn.q_proj",
-        "attention.wk": "self_attn.k_proj",
-        "attention.wv": "self_attn.v_proj",
-        "attention.wo": "self_attn.o_proj",
-        "feed_forward.w1": "mlp.gate_proj",
-        "feed_forward.w2": "mlp.down_proj",
-        "feed_forward.w3": "mlp.up_proj",
-        "attention_norm": "input_layernorm",
-        "ffn_norm": "post_attention_layernorm",
-    }
-    state: dict[str, Any] = {}
-    for name, weight in model.state_dict().items():
-        if name.startswith("layers."):
-            _, number, rest = name.split(".", 2)
-            ours = rest.removesuffix(".weight")
-            if ours in ("attention.wq", "attention.wk"):
-                weight = _half_split(weight, c.n_heads if ours.endswith("q") else c.n_kv_heads)
-            state[f"model.layers.{number}.{names[ours]}.weight"] = weight
-    state["model.embed_tokens.weight"] = model.tok_embeddings.weight
-    state["model.norm.weight"] = model.norm.weight
-    state["lm_head.weight"] = (
-        model.tok_embeddings.weight if model.output is None else model.output.weight
-    )
-    theirs = transformers.MistralForCausalLM(config)
-    theirs.load_state_dict(state, strict=True)
-    return theirs.eval()
+def _write(folder: Path, params: dict[str, Any], files: str) -> Path:
+    weights = tiny.random_weights(params)
+    if files.startswith("hugging"):
+        return hf.write(folder, params, weights, shards=3 if files.endswith("shards") else 1)
+    return tiny.write(folder, params, weights, files)
 
 
-def _compare(model: Transformer, ids: list[int], bound: float) -> None:
+def _compare(model: Transformer, theirs: PreTrainedModel, ids: list[int]) -> None:
+    """Same logits to 1e-5 of the largest, same logprobs to 1e-4, the same 24 greedy tokens."""
     tokens = torch.tensor([ids])
     with torch.inference_mode():
-        ours = model(tokens, model.new_cache(), last_only=False)
-        theirs = to_hugging_face(model)(tokens).logits.float()
-    difference = (ours - theirs).abs().max().item()
-    print(f"largest logit difference {difference:.2e} over {len(ids)} positions")
-    assert difference < bound
-    assert torch.equal(ours.argmax(-1), theirs.argmax(-1))
+        expected = theirs(tokens).logits.float()
+    bound = 1e-5 * expected.abs().max()
+    for chunk in (len(ids), 17):
+        cache, parts = model.new_cache(), []
+        for start in range(0, len(ids), chunk):
+            part = tokens[:, start : start + chunk]
+            parts.append(model(part, cache, last_only=False))
+        ours = torch.cat(parts, dim=1)
+        assert (ours - expected).abs().max() < bound
+        logprobs = ours.log_softmax(-1) - expected.log_softmax(-1)
+        assert logprobs.abs().max() < 1e-4
+    (greedy,), _ = generate([ids], model, max_tokens=24, temperature=0)
+    wanted = theirs.generate(
+        tokens, max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0
+    )
+    assert greedy == wanted[0, len(ids) :].tolist()
 
 
-def test_starter_model_equals_transformers(starter_folder: Path) -> None:
-    from inference.tokenizer import Tokenizer
+@pytest.mark.parametrize("files", FILES)
+@pytest.mark.parametrize("case", CASES)
+def test_random_model_equals_transformers(tmp_path: Path, case: str, files: str) -> None:
+    params = {**SHAPE, **CASES[case]}
+    model = Transformer.from_folder(_write(tmp_path / "ours", params, files))
+    theirs = hf.run(hf.write(tmp_path / "theirs", params, tiny.random_weights(params)))
+    ids = torch.randint(3, 512, (60,), generator=torch.Generator().manual_seed(1)).tolist()
+    _compare(model, theirs, ids)
 
+
+def test_llama_of_the_same_maths_equals_transformers(tmp_path: Path) -> None:
+    folder = hf.write(tmp_path, SHAPE, tiny.random_weights(SHAPE), architecture="Llama")
+    theirs = hf.run(folder)
+    assert type(theirs).__name__ == "LlamaForCausalLM"
+    _compare(Transformer.from_folder(folder), theirs, list(range(3, 60)))
+
+
+def test_the_first_mixtral_files_equal_transformers(tmp_path: Path) -> None:
+    params = {**SHAPE, **MOE}
+    weights = tiny.random_weights(params)
+    model = Transformer.from_folder(tiny.write(tmp_path / "ours", params, weights, "2023"))
+    _compare(model, hf.run(hf.write(tmp_path / "theirs", params, weights)), list(range(3, 60)))
+
+
+def test_every_case_computes_something_else(tmp_path: Path) -> None:
+    """Or the comparisons above would compare nothing."""
+    tokens = torch.arange(3, 63).unsqueeze(0)
+    seen = {}
+    for case, changes in CASES.items():
+        model = Transformer.from_folder(_write(tmp_path / case, {**SHAPE, **changes}, "native"))
+        seen[case] = model(tokens)[0, -1]
+    for first, second in combinations(seen, 2):
+        assert (seen[first] - seen[second]).abs().max() > 1e-3, (first, second)
+
+
+def test_positions_beyond_any_table_equal_transformers(tmp_path: Path) -> None:
+    """The reference's table of rotations ends at 128,000 positions."""
+    params = {**SHAPE, "sliding_window": 7, "max_position_embeddings": 1 << 20}
+    model = Transformer.from_folder(_write(tmp_path / "ours", params, "native"))
+    theirs = hf.run(hf.write(tmp_path / "theirs", params, tiny.random_weights(params)))
+    tokens, start = torch.arange(3, 63).unsqueeze(0), 140_000
+    cache = model.new_cache()
+    cache.reserve(start)
+    cache.lengths = [start]
+    ours = model(tokens, cache, last_only=False)
+    with torch.inference_mode():
+        expected = theirs(tokens, position_ids=torch.arange(start, start + 60).unsqueeze(0)).logits
+    reach = 3 * 7  # three layers see so far back; before that, ours sees an empty cache
+    difference = (ours - expected)[:, reach:].abs().max()
+    assert difference < 1e-5 * expected.abs().max()
+
+
+def test_starter_model_equals_transformers(starter_folder: Path, tmp_path: Path) -> None:
+    params = json.loads((starter_folder / "params.json").read_text())
     model = Transformer.from_folder(starter_folder, dtype=torch.float32)
     ids = Tokenizer.from_folder(starter_folder).encode_text(TEXT * 4)
     assert len(ids) > 150
-    _compare(model, ids, 1e-3)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"tied_embeddings": True}, {"head_dim": 32}, {"n_kv_heads": 4}, {"rope_theta": 1e4}],
-    ids=str,
-)
-def test_random_model_equals_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
-    model = Transformer.from_folder(tiny.make(tmp_path / "m", **changes))
-    ids = torch.randint(3, 32768, (90,), generator=torch.Generator().manual_seed(1)).tolist()
-    _compare(model, ids, 1e-4)
-
-
-def test_greedy_tokens_equal_transformers(starter_folder: Path) -> None:
-    model = Transformer.from_folder(starter_folder, dtype=torch.float32)
-    from inference.tokenizer import Tokenizer
-
-    prompt = Tokenizer.from_folder(starter_folder).encode_text("The three largest planets are")
-    (ours,), _ = generate([prompt], model, max_tokens=24, temperature=0)
-    theirs = to_hugging_face(model).generate(
-        torch.tensor([prompt]), max_new_tokens=24, do_sample=False, pad_token_id=2
-    )
-    assert ours == theirs[0, len(prompt) :].tolist()
+    _compare(model, hf.run(hf.write(tmp_path, params, dict(model.state_dict()))), ids)
 
 
 def test_bf16_upcast_of_prefill_agrees_with_fp32(starter_folder: Path) -> None:
     """Same weights, bf16 activations: the most likely token is the same nearly always."""
-    from inference.tokenizer import Tokenizer
-
     ids = Tokenizer.from_folder(starter_folder).encode_text(TEXT)
     wide = Transformer.from_folder(starter_folder, dtype=torch.float32)
     narrow = Transformer.from_folder(starter_folder)

@@ -1,0 +1,94 @@
+"""LoRA adapters on a loaded model: attached beside the weights, or merged into them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from inference.adapter import Adapter, inspect_adapter
+from inference.errors import CheckpointError
+from inference.linear import Linear, LoraPair
+from inference.transformer import Transformer
+
+
+def load_lora(
+    model: Transformer, path: Path, *, scaling: float | None = None, merge: bool = True
+) -> Adapter:
+    """See `Transformer.load_lora`."""
+    adapter = inspect_adapter(path, model.config, scaling=scaling)
+    pairs = _read(adapter, model)  # all of it, before anything changes
+    remove_lora(model)
+    for name, pair in pairs.items():
+        module = _linear(model, name)
+        if merge:
+            _merge(model, name, module, pair)
+        else:
+            module.lora = pair
+    for mixture in model.mixtures():
+        mixture.lora_changed()
+    model.adapter = _digest(adapter.file, adapter.scaling)
+    return adapter
+
+
+def remove_lora(model: Transformer) -> None:
+    """See `Transformer.remove_lora`."""
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.lora = None
+    for name, weight in model.unmerged.items():
+        _set_weight(model, _linear(model, name), weight)
+    model.unmerged.clear()
+    for mixture in model.mixtures():
+        mixture.lora_changed()
+    model.adapter = ""
+
+
+def _read(adapter: Adapter, model: Transformer) -> dict[str, LoraPair]:
+    try:
+        with safe_open(str(adapter.file), framework="pt", device="cpu") as file:
+
+            def get(name: str) -> Tensor:
+                tensor: Tensor = file.get_tensor(name)
+                return tensor.to(device=model.device, dtype=model.dtype, copy=True)
+
+            return {
+                name: LoraPair(
+                    get(f"{name}.lora_A.weight"), get(f"{name}.lora_B.weight"), adapter.scaling
+                )
+                for name in adapter.modules
+            }
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"The adapter {adapter.file} cannot be read ({error}).") from None
+
+
+def _merge(model: Transformer, name: str, module: Linear, pair: LoraPair) -> None:
+    """W + scaling · B A, computed in fp32. What was there is kept in the host's memory: for
+    a mapped weight that costs nothing."""
+    weight = module.weight.detach()
+    model.unmerged[name] = weight.to("cpu", copy=model.is_stacked(module))
+    delta = pair.b.float() @ pair.a.float()
+    merged = torch.add(weight.float(), delta, alpha=pair.scaling).to(weight.dtype)
+    _set_weight(model, module, merged)
+
+
+def _set_weight(model: Transformer, module: Linear, weight: Tensor) -> None:
+    if model.is_stacked(module):
+        module.weight.detach().copy_(weight)
+    else:
+        module.weight = nn.Parameter(weight.to(module.weight.device), requires_grad=False)
+
+
+def _linear(model: Transformer, name: str) -> Linear:
+    return cast(Linear, model.get_submodule(name))
+
+
+def _digest(file: Path, scaling: float) -> str:
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256")
+    digest.update(repr(scaling).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,56 @@
+"""The options that several commands share, each described once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model's folder, the name of a pulled model, or `starter`. "
+        "Default: the one used last.",
+        show_default=False,
+    ),
+]
+MaxTokens = Annotated[int | None, typer.Option(metavar="N", help="Most tokens of an answer.")]
+Temperature = Annotated[
+    float | None, typer.Option(metavar="T", help="0 is greedy. Default: the model's own.")
+]
+TopP = Annotated[
+    float | None, typer.Option(metavar="P", help="Keep the likeliest tokens up to this mass.")
+]
+TopK = Annotated[int | None, typer.Option(metavar="K", help="Keep the K likeliest tokens; 0: all.")]
+MinP = Annotated[
+    float | None,
+    typer.Option(metavar="P", help="Keep tokens of at least P times the likeliest's mass."),
+]
+RepetitionPenalty = Annotated[float | None, typer.Option(metavar="R", help="Above 1: repeat less.")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="The same seed gives the same answer.")]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
+Dtype = Annotated[
+    str, typer.Option(metavar="NAME", help="auto (the file's), bfloat16, float16 or float32.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="CPU threads of the engine. Default: all cores but one."),
+]
+Attention = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="auto, sdpa or xformers (CUDA only; auto takes it where it is installed).",
+    ),
+]
+Lora = Annotated[
+    str,
+    typer.Option(
+        "--lora",
+        "--lora-path",
+        metavar="PATH",
+        help="A LoRA adapter of mistral-finetune: its folder, or lora.safetensors.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
