@@ -6,12 +6,13 @@ and `<linear>.lora_B.weight` (out, rank), and a `params.json` with its rank and 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from inference.config import ModelConfig
 from inference.errors import CheckpointError
-from inference.files import read_json
+from inference.files import one_line, read_json, sentences
 from inference.params import MOST_PARAMS_BYTES, Section
 from inference.safetensors_header import TensorInfo, read_header
 
@@ -32,6 +33,7 @@ class Adapter:
     """A sentence on what was assumed."""
 
 
+@sentences()
 def inspect_adapter(path: Path, config: ModelConfig, *, scaling: float | None = None) -> Adapter:
     """Check an adapter file, or the folder of one, against a model's shape.
 
@@ -71,7 +73,7 @@ def _file(path: Path) -> Path:
 
 
 def _scaling(path: Path) -> float | None:
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     values = read_json(path, "the adapter's rank and scaling", most_bytes=MOST_PARAMS_BYTES)
     section = Section(values, str(path)).section("lora")
@@ -90,18 +92,20 @@ def _modules(file: Path, config: ModelConfig) -> tuple[str, ...]:
     for name, info in sorted(found.items()):
         module, dot, rest = name.rpartition(".lora_")
         if not dot or rest not in ("A.weight", "B.weight") or module not in linears:
-            foreign.append("".join(c if c.isprintable() else "·" for c in name[:100]))
+            foreign.append(name)
         else:
             pairs.setdefault(module, {})[rest[0]] = info
         if info.dtype not in _DTYPES:
-            wrong.append(f"{name:.100} has dtype {info.dtype:.20}")
+            wrong.append(f"{one_line(name, 80)} has dtype {info.dtype:.20}")
     for module, pair in pairs.items():
         if len(pair) < 2:
             wrong.append(f"{module} lacks its lora_{'B' if 'A' in pair else 'A'}.weight")
             continue
         a, b = pair["A"].shape, pair["B"].shape
         n_in, n_out = linears[module]
-        if len(a) != 2 or len(b) != 2 or not a[0] or (a[1], b[0], b[1]) != (n_in, n_out, a[0]):
+        fits = len(a) == len(b) == 2 and (a[1], b[0], b[1]) == (n_in, n_out, a[0])
+        # More than the layer has rows and columns would be no economy, but can be a bomb.
+        if not fits or not 1 <= a[0] <= max(n_in, n_out):
             wrong.append(f"{module} has lora_A {a} and lora_B {b} on a layer of {n_in} → {n_out}")
     if foreign:
         wrong.insert(0, f"{_some(foreign)} match no layer of the model")
@@ -111,5 +115,5 @@ def _modules(file: Path, config: ModelConfig) -> tuple[str, ...]:
 
 
 def _some(words: list[str], joint: str = ", ", most: int = 4) -> str:
-    more = f"{joint}and {len(words) - most} more" if len(words) > most else ""
-    return joint.join(words[:most]) + more
+    more = f"{joint}and {len(words) - most:,} more" if len(words) > most else ""
+    return joint.join(one_line(word, 150) for word in words[:most]) + more

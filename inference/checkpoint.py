@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from inference.errors import CheckpointError
+from inference.files import sentences
 from inference.folder import ModelFolder
 from inference.naming import Naming, Piece, check_tensors, scale_names
 from inference.safetensors_header import TensorInfo
@@ -45,6 +47,7 @@ class Reader(Protocol):
         ...
 
 
+@sentences()
 def load_weights(
     model: Transformer,
     folder: ModelFolder,
@@ -153,7 +156,13 @@ class _Loading:
 
     def _scale(self, source: str) -> float:
         name = next(name for name in scale_names(source) if name in self.kept.tensors)
-        return float(self.passing.read(name).float().reshape(()))
+        scale = float(self.passing.read(name).float().reshape(()))
+        if not 0 < scale < math.inf:  # NaN fails too
+            raise CheckpointError(
+                f"{self.kept.tensors[name].file} is damaged: {name} is {scale:g}, and no scale; "
+                "fetch it again."
+            )
+        return scale
 
     def _place(self, name: str, tensor: Tensor) -> None:
         module_name, _, attribute = name.rpartition(".")

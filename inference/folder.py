@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,18 +11,17 @@ from typing import Literal
 from inference import hf_config, params
 from inference.config import ModelConfig
 from inference.errors import CheckpointError, TokenizerError
-from inference.files import read_json, regular_size
+from inference.files import one_line, read_json, regular_size, sentences
 from inference.naming import check_tensors
-from inference.safetensors_header import TensorInfo, read_headers
+from inference.safetensors_header import TensorInfo, read_headers, read_pickled
 
 Layout = Literal["mistral", "huggingface"]
 
 WEIGHTS = "consolidated.safetensors"
 PICKLED = "consolidated.00.pth"
 SPM_VERSIONS = ("v15", "v13", "v11", "v7m1", "v7", "v3", "v2", "v1")
-_MOST_INDEX = 16 << 20
-_MOST_PICKLE = 16 << 20
-_SHARD = re.compile(r".*-(\d{5})-of-(\d{5})\.safetensors")
+_MOST_INDEX = 8 << 20
+_SHARD = re.compile(r"\w+-(\d{5})-of-(\d{5})\.safetensors", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class ModelFolder:
     files: tuple[Path, ...]
     """Of the weights: safetensors files, or one .pth file."""
     tensors: dict[str, TensorInfo]
-    """What the safetensors files hold; empty for a .pth file, which only torch can read."""
+    """What the files hold, by name."""
     notes: tuple[str, ...] = ()
     """Sentences on what was chosen where the folder left a choice."""
 
@@ -45,6 +44,7 @@ class ModelFolder:
         return sum(path.stat().st_size for path in self.files)
 
 
+@sentences()
 def inspect_folder(folder: Path, *, tokenizer: bool = True) -> ModelFolder:
     """Check everything of a model folder that takes milliseconds: that it is one, its shape,
     its tokenizer's presence, and every tensor's name, shape, dtype and place in its file.
@@ -57,34 +57,39 @@ def inspect_folder(folder: Path, *, tokenizer: bool = True) -> ModelFolder:
     config = _read(folder, layout)
     if tokenizer:
         find_tokenizer(folder)
-    tensors: dict[str, TensorInfo] = {}
-    if files[0].suffix == ".pth":
-        _check_pickled(files[0])
-    else:
-        tensors = read_headers(files)
-        check_tensors(config, layout, tensors, _shown(files))
+    pickled = files[0].suffix == ".pth"
+    tensors = read_pickled(files[0]) if pickled else read_headers(files)
+    check_tensors(config, layout, tensors, _shown(files))
     return ModelFolder(folder, layout, config, files, tensors, notes)
 
 
+@sentences()
 def read_config(folder: Path) -> ModelConfig:
     """The shape that `params.json`, or else `config.json`, declares. Raises `CheckpointError`."""
     try:
         layout = _weights(folder)[0]
     except CheckpointError:
-        layout = "mistral" if (folder / "params.json").exists() else "huggingface"
+        layout = "mistral" if _there(folder / "params.json") else "huggingface"
     return _read(folder, layout)
 
 
+@sentences()
 def find_tokenizer(folder: Path) -> Path:
     """The folder's first tokenizer file: tekken before sentencepiece, newer before older.
 
     Raises:
-        TokenizerError: there is none.
+        TokenizerError: there is none, or only something that is no file.
     """
     names = ["tekken.json", *(f"tokenizer.model.{v}" for v in SPM_VERSIONS), "tokenizer.model"]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
+    there = [folder / name for name in names if _there(folder / name)]
+    for path in there:
+        if path.is_file():
+            return path
+    for path in there:
+        try:
+            regular_size(path)
+        except CheckpointError as error:
+            raise TokenizerError(f"The tokenizer {error}") from None
     if (folder / "tokenizer.json").exists():
         raise TokenizerError(
             f"{folder} has only Hugging Face's tokenizer.json; copy the tekken.json or "
@@ -94,6 +99,12 @@ def find_tokenizer(folder: Path) -> Path:
         f"{folder} has no tokenizer (tekken.json, tokenizer.model.v3 or tokenizer.model); "
         "copy it beside the weights."
     )
+
+
+def _there(path: Path) -> bool:
+    """Whether a folder has this name in it. A link to nothing counts: to say so is better
+    than to say that there is none."""
+    return os.path.lexists(path)
 
 
 def _read(folder: Path, layout: Layout) -> ModelConfig:
@@ -132,10 +143,9 @@ def _weights(folder: Path) -> tuple[Layout, tuple[Path, ...], tuple[str, ...]]:
     """Which of the folder's files are loaded, and what there was to choose."""
     notes = []
     native = _native_files(folder)
-    theirs = _shards(folder, "model")
-    has_params, has_config = (folder / "params.json").exists(), (folder / "config.json").exists()
+    has_params, has_config = _there(folder / "params.json"), _there(folder / "config.json")
     if has_params and native:
-        if theirs and has_config:
+        if has_config and any(folder.glob("model*.safetensors")):
             notes.append(
                 "The folder holds the model in Mistral's and in Hugging Face's layout; "
                 f"Mistral's was taken ({native[0].name})."
@@ -143,6 +153,8 @@ def _weights(folder: Path) -> tuple[Layout, tuple[Path, ...], tuple[str, ...]]:
         if native[0].suffix != ".pth" and (folder / PICKLED).exists():
             notes.append(f"{native[0].name} was taken, {PICKLED} was not.")
         return "mistral", native, tuple(notes)
+    # Only now: where Mistral's layout is complete, the other may lack whatever it likes.
+    theirs = _shards(folder, "model")
     if has_config and theirs:
         if has_params:
             notes.append("The folder has params.json, but weights in Hugging Face's layout only.")
@@ -170,11 +182,9 @@ def _weights(folder: Path) -> tuple[Layout, tuple[Path, ...], tuple[str, ...]]:
 
 
 def _native_files(folder: Path) -> tuple[Path, ...]:
-    if (folder / WEIGHTS).exists() or (folder / WEIGHTS).is_symlink():
-        return (folder / WEIGHTS,)
     if shards := _shards(folder, "consolidated"):
         return shards
-    if (folder / PICKLED).exists() or (folder / PICKLED).is_symlink():
+    if _there(folder / PICKLED):
         if more := sorted(folder.glob("consolidated.0[1-9].pt*")):
             raise CheckpointError(
                 f"{folder} has its weights in several .pth files ({more[0].name} …), split for "
@@ -186,54 +196,46 @@ def _native_files(folder: Path) -> tuple[Path, ...]:
 
 def _shards(folder: Path, stem: str) -> tuple[Path, ...]:
     """The safetensors files of one layout: a single one, those of the index, or all parts."""
+    single = folder / f"{stem}.safetensors"
     index = folder / f"{stem}.safetensors.index.json"
-    if index.exists():
-        names = read_json(index, "the weights' places", most_bytes=_MOST_INDEX).get("weight_map")
-        if not isinstance(names, dict) or not names:
-            raise CheckpointError(f'{index} lacks its "weight_map"; fetch it again.')
-        found = []
-        for name in sorted({str(value) for value in names.values()}):
-            if Path(name).name != name or not name.endswith(".safetensors"):
-                raise CheckpointError(f"{index} names {name!r:.80}, which is no file beside it.")
-            found.append(folder / name)
-        if missing := [path.name for path in found if not path.exists()]:
-            raise CheckpointError(
-                f"{folder} lacks {_some(missing)} that {index.name} names; fetch them."
-            )
-        return tuple(found)
-    if (folder / f"{stem}.safetensors").exists():
-        return (folder / f"{stem}.safetensors",)
-    parts = sorted(folder.glob(f"{stem}-*-of-*.safetensors"))
-    counts = {int(match[2]) for part in parts if (match := _SHARD.fullmatch(part.name))}
-    if parts and counts != {len(parts)}:
+    if _there(single):
+        return (single,)
+    if _there(index):
+        return _indexed(folder, index)
+    parts: dict[int, Path] = {}
+    totals = set()
+    for path in sorted(folder.glob(f"{stem}-*-of-*.safetensors")):
+        if match := _SHARD.fullmatch(path.name):
+            parts[int(match[1])] = path
+            totals.add(int(match[2]))
+    if len(totals) > 1:
         raise CheckpointError(
-            f"{folder} has {len(parts)} of {max(counts, default=0)} parts of its weights "
-            f"({parts[0].name} …); fetch the others."
+            f"{folder} has parts of several sets of weights (of {_some(sorted(map(str, totals)))} "
+            "parts); leave one set there."
         )
-    return tuple(parts)
-
-
-def _check_pickled(path: Path) -> None:
-    """A .pth file as torch writes it: a zip of uncompressed records, a small pickle first.
-    Nothing of it is unpickled here."""
-    try:
-        regular_size(path)
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist.") from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, RecursionError) as error:
+    if parts and parts.keys() != set(range(1, max(totals) + 1)):
         raise CheckpointError(
-            f"{path} is damaged, truncated, or of torch's format before 2020 ({error}); "
-            "fetch it again, or the model's safetensors."
-        ) from None
-    pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
-    if len(pickles) != 1 or pickles[0].file_size > _MOST_PICKLE:
-        raise CheckpointError(f"{path} is not a file of weights that torch has written.")
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise CheckpointError(f"{path} is compressed, which torch's own files are not.")
+            f"{folder} has {len(parts)} of {max(totals)} parts of its weights "
+            f"({next(iter(parts.values())).name} …); fetch the others."
+        )
+    return tuple(parts.values())
+
+
+def _indexed(folder: Path, index: Path) -> tuple[Path, ...]:
+    places = read_json(index, "the weights' places", most_bytes=_MOST_INDEX).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise CheckpointError(f'{index} lacks its "weight_map"; fetch it again.')
+    names = {name if isinstance(name, str) else "" for name in places.values()}
+    for name in sorted(names):
+        if Path(name).name != name or not name.endswith(".safetensors") or not name.isprintable():
+            raise CheckpointError(
+                f"{index} names {one_line(name, 80)!r}, which is no file beside it."
+            )
+    if missing := sorted(names - {path.name for path in folder.iterdir()}):
+        raise CheckpointError(
+            f"{folder} lacks {_some(missing)} that {index.name} names; fetch them."
+        )
+    return tuple(folder / name for name in sorted(names))
 
 
 def _shown(files: tuple[Path, ...]) -> str:
@@ -242,5 +244,5 @@ def _shown(files: tuple[Path, ...]) -> str:
 
 def _some(names: list[str], joint: str = ", ", most: int = 4) -> str:
     """The first few of many names, and how many more."""
-    more = f"{joint}and {len(names) - most} more" if len(names) > most else ""
-    return joint.join(names[:most]) + more
+    more = f"{joint}and {len(names) - most:,} more" if len(names) > most else ""
+    return joint.join(one_line(name, 100) for name in names[:most]) + more

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from inference.adapter import Adapter, inspect_adapter
 from inference.errors import CheckpointError
+from inference.files import sentences
 from inference.linear import Linear, LoraPair
 from inference.transformer import Transformer
 
 
+@sentences()
 def load_lora(
     model: Transformer, path: Path, *, scaling: float | None = None, merge: bool = True
 ) -> Adapter:

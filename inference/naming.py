@@ -8,6 +8,7 @@ from typing import Literal
 
 from inference.config import ModelConfig
 from inference.errors import CheckpointError
+from inference.files import one_line
 from inference.safetensors_header import TensorInfo
 
 How = Literal["whole", "half_split", "rows", "rows_transposed", "expert"]
@@ -188,7 +189,7 @@ def check_tensors(
     if missing:
         problems.append(f"lacks {_some(missing)}")
     if extra:
-        problems.append(f"has unexpected {_some([_safe(name) for name in extra])}")
+        problems.append(f"has unexpected {_some(extra)}")
     if wrong:
         problems.append(_some(wrong, "; "))
     if problems:
@@ -197,11 +198,7 @@ def check_tensors(
     return how
 
 
-def _safe(name: str) -> str:
-    return "".join(c if c.isprintable() else "·" for c in name[:120])
-
-
 def _some(names: list[str], joint: str = ", ", most: int = 4) -> str:
     """The first few of many names, and how many more."""
-    more = f"{joint}and {len(names) - most} more" if len(names) > most else ""
-    return joint.join(names[:most]) + more
+    more = f"{joint}and {len(names) - most:,} more" if len(names) > most else ""
+    return joint.join(one_line(name, 100) for name in names[:most]) + more

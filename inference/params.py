@@ -209,7 +209,7 @@ def check(config: ModelConfig, where: str) -> None:
     if config.n_layers * (9 + 3 * (moe.num_experts if moe else 1)) > _MOST_TENSORS:
         raise CheckpointError(f"{where} describes more tensors than any model has.")
     if config.yarn and config.rope_theta == 1:
-        raise CheckpointError(f'{where}: "rope_theta" is 1, of which there is no YaRN.')
+        raise CheckpointError(f'{where}: "rope_theta" is 1; YaRN needs a larger one.')
 
 
 def _windows(top: Section) -> tuple[int | None, ...]:
@@ -308,4 +308,3 @@ def show(value: object) -> str:
     except (ValueError, RecursionError):
         text = type(value).__name__
     return text if len(text) <= 40 else text[:37] + "…"
-

@@ -35,6 +35,7 @@ from inference.api import (
 from inference.errors import InferenceError, RequestError
 from inference.folder import inspect_folder
 from inference.outbox import Outbox
+from inference.readahead import read_ahead
 
 if TYPE_CHECKING:
     from inference.engine import Engine
@@ -117,6 +118,7 @@ class Worker:
             found = inspect_folder(Path(request.model).expanduser())
             if request.lora:
                 inspect_adapter(Path(request.lora).expanduser(), found.config)
+            read_ahead(found.files)
         self._engine = None
         gc.collect()  # tokenizers are cycles; the old model goes before the new one needs room
         from inference.loading import load_engine
