@@ -12,6 +12,7 @@ import torch
 from inference import starter
 from inference.adapter import inspect_adapter
 from inference.api import ModelCard, SamplingParams, Shape
+from inference.attention import pick_backend
 from inference.engine import Engine
 from inference.errors import CheckpointError, SettingError
 from inference.folder import ModelFolder, inspect_folder
@@ -60,6 +61,7 @@ def load_engine(
     """
     target = pick_device(device)
     wanted = pick_dtype(dtype)
+    pick_backend(attention, target, wanted or torch.bfloat16)  # before the weights are read
     used_threads = _set_threads(threads)
     is_starter = model == starter.NAME
     if is_starter:

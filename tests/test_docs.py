@@ -17,19 +17,22 @@ def test_the_table_of_keys_is_the_registry() -> None:
     assert table.strip() == markdown_table()
 
 
-def test_the_python_example_runs(tmp_path: Path) -> None:
+def test_the_python_examples_run(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path / "7B")
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert "~/models/7B" in code
-    exec(compile(code.replace("~/models/7B", str(folder)), "README", "exec"), {})
+    examples = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(examples) == 2
+    for code in examples:
+        assert "~/models/7B" in code
+        exec(compile(code.replace("~/models/7B", str(folder)), "README", "exec"), {})
 
 
 def test_every_option_of_the_readme_exists() -> None:
     import inspect
 
-    from mistral_tui import cli
+    from mistral_tui import cli, options
 
-    known = set(re.findall(r"--[a-z-]+", inspect.getsource(cli)))
+    source = inspect.getsource(cli) + inspect.getsource(options)
+    known = set(re.findall(r"--[a-z-]+", source))
     parameters = inspect.signature(cli.chat).parameters
     known |= {"--" + name.strip("_").replace("_", "-") for name in parameters}
     for option in re.findall(r"`(--[a-z-]+)", README):
