@@ -8,7 +8,7 @@ from typing import Any
 from inference.config import Llama4Scaling, ModelConfig, MoeConfig, YarnConfig
 from inference.errors import CheckpointError, ForeignModel
 from inference.files import one_line, read_json, sentences
-from inference.params import MOST_PARAMS_BYTES, Section, check, show
+from inference.params import MOST_LAYERS, MOST_PARAMS_BYTES, Section, check, show
 
 # Where a config.json leaves something out, transformers' own defaults of that architecture.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def from_config(values: dict[str, Any], *, where: str = "config.json") -> ModelC
     # An explicit null is full attention; only a missing key means the default.
     defaults = _DEFAULTS[architecture]
     given = values.get("text_config", values) if vision else values
-    n_layers = top.whole("num_hidden_layers", high=10_000)
+    n_layers = top.whole("num_hidden_layers", high=MOST_LAYERS)
     heads = top.whole("num_attention_heads", high=1 << 14)
     dim = top.whole("hidden_size", high=1 << 24)
     theta, yarn, scaling = _rope(top)

@@ -25,12 +25,19 @@ def load_lora(
     adapter = inspect_adapter(path, model.config, scaling=scaling)
     pairs = _read(adapter, model)  # all of it, before anything changes
     remove_lora(model)
+    stacked = model.stacked_modules()
     for name, pair in pairs.items():
-        module = _linear(model, name)
-        if merge:
-            _merge(model, name, module, pair)
-        else:
+        module = cast(Linear, model.get_submodule(name))
+        if not merge:
             module.lora = pair
+            continue
+        weight = module.weight.detach()
+        # What was there is kept in the host's memory: for a mapped weight that costs nothing.
+        model.unmerged[name] = weight.to("cpu", copy=module in stacked)
+        # W + scaling · B A, computed in fp32.
+        delta = pair.b.float() @ pair.a.float()
+        merged = torch.add(weight.float(), delta, alpha=pair.scaling).to(weight.dtype)
+        _set_weight(module, merged, in_place=module in stacked)
     for mixture in model.mixtures():
         mixture.lora_changed()
     model.adapter = _digest(adapter.file, adapter.scaling)
@@ -39,15 +46,24 @@ def load_lora(
 
 def remove_lora(model: Transformer) -> None:
     """See `Transformer.remove_lora`."""
-    for module in model.modules():
-        if isinstance(module, Linear):
-            module.lora = None
+    stacked = model.stacked_modules()
     for name, weight in model.unmerged.items():
-        _set_weight(model, _linear(model, name), weight)
+        module = cast(Linear, model.get_submodule(name))
+        _set_weight(module, weight, in_place=module in stacked)
     model.unmerged.clear()
+    for each in model.modules():
+        if isinstance(each, Linear):
+            each.lora = None
     for mixture in model.mixtures():
         mixture.lora_changed()
     model.adapter = ""
+
+
+def _set_weight(module: Linear, weight: Tensor, *, in_place: bool) -> None:
+    if in_place:
+        module.weight.detach().copy_(weight)
+    else:
+        module.weight = nn.Parameter(weight.to(module.weight.device), requires_grad=False)
 
 
 def _read(adapter: Adapter, model: Transformer) -> dict[str, LoraPair]:
@@ -66,27 +82,6 @@ def _read(adapter: Adapter, model: Transformer) -> dict[str, LoraPair]:
             }
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"The adapter {adapter.file} cannot be read ({error}).") from None
-
-
-def _merge(model: Transformer, name: str, module: Linear, pair: LoraPair) -> None:
-    """W + scaling · B A, computed in fp32. What was there is kept in the host's memory: for
-    a mapped weight that costs nothing."""
-    weight = module.weight.detach()
-    model.unmerged[name] = weight.to("cpu", copy=model.is_stacked(module))
-    delta = pair.b.float() @ pair.a.float()
-    merged = torch.add(weight.float(), delta, alpha=pair.scaling).to(weight.dtype)
-    _set_weight(model, module, merged)
-
-
-def _set_weight(model: Transformer, module: Linear, weight: Tensor) -> None:
-    if model.is_stacked(module):
-        module.weight.detach().copy_(weight)
-    else:
-        module.weight = nn.Parameter(weight.to(module.weight.device), requires_grad=False)
-
-
-def _linear(model: Transformer, name: str) -> Linear:
-    return cast(Linear, model.get_submodule(name))
 
 
 def _digest(file: Path, scaling: float) -> str:

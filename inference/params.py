@@ -12,7 +12,8 @@ from inference.errors import CheckpointError
 from inference.files import one_line, read_json, sentences
 
 MOST_PARAMS_BYTES = 1 << 20
-_MOST_TENSORS = 1 << 16  # three times those of the largest model
+MOST_LAYERS = 1000
+_MOST_TENSORS = 1 << 15  # the largest model has 24,000; each costs time before it is missed
 
 _REQUIRED = (
     "dim",
@@ -162,7 +163,7 @@ def from_params(params: dict[str, Any], *, where: str = "params.json") -> ModelC
     vision = top.section("vision_encoder") is not None or _has_vision(top.section("multimodal"))
     config = ModelConfig(
         dim=top.whole("dim", high=1 << 24),
-        n_layers=top.whole("n_layers", high=10_000),
+        n_layers=top.whole("n_layers", high=MOST_LAYERS),
         head_dim=top.whole("head_dim", high=1 << 14),
         hidden_dim=top.whole("hidden_dim", high=1 << 24),
         n_heads=top.whole("n_heads", high=1 << 14),
@@ -221,10 +222,10 @@ def _windows(top: Section) -> tuple[int | None, ...]:
     # Some files have the number as text.
     windows = [
         int(w) if isinstance(w, str) and w.isdecimal() and len(w) < 12 else w
-        for w in windows[:10_001]
+        for w in windows[: MOST_LAYERS + 1]
     ]
     sound = (w is None or (type(w) is int and 1 <= w <= 1 << 27) for w in windows)
-    if not 1 <= len(windows) <= 10_000 or not all(sound):
+    if not 1 <= len(windows) <= MOST_LAYERS or not all(sound):
         raise top.refuse(key, "a whole number above 0, null, or a list of these")
     return tuple(windows) if any(windows) else ()
 

@@ -137,8 +137,8 @@ def _check_places(path: Path, entries: dict[str, TensorInfo], data_bytes: int) -
 
 # ── .pth files ────────────────────────────────────────────────────────────────────────
 
-_MOST_PICKLE = 4 << 20  # the records beside the weights, and the zip's own lists
-_MOST_STEPS = 1 << 19  # 46 make a tensor
+_MOST_PICKLE = 8 << 20  # the records beside the weights, and the zip's own lists
+_MOST_STEPS = 1 << 20  # 46 make a tensor
 _RECORD = re.compile(r"([^/]+)/(data\.pkl|data/\w+|\.?[a-z_]+|\.data/[a-z_]+)", re.ASCII)
 _STORAGES = {
     "BFloat16Storage": ("BF16", 2),

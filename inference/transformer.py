@@ -200,11 +200,10 @@ class Transformer(nn.Module):
         """The mixture of experts of every layer; none in a dense model."""
         return [module for module in self.modules() if isinstance(module, MoE)]
 
-    def is_stacked(self, module: nn.Module) -> bool:
-        """Whether a linear layer's weight is a part of a stack of experts."""
-        return any(
-            mixture.stacked and module in mixture.experts.modules() for mixture in self.mixtures()
-        )
+    def stacked_modules(self) -> set[nn.Module]:
+        """The modules whose weights are parts of a stack of experts."""
+        mixtures = [mixture for mixture in self.mixtures() if mixture.stacked]
+        return {module for mixture in mixtures for module in mixture.experts.modules()}
 
     def new_cache(self, *, batch: int = 1, max_length: int | None = None) -> KVCache:
         """An empty cache of this model's shape, device and dtype."""
