@@ -78,11 +78,13 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one request. `reused_tokens` of the prompt came from the KV cache."""
+    """Token counts of one request. `reused_tokens` of the prompt came from the KV cache, all
+    slots of which take `cache_nbytes`."""
 
     prompt_tokens: int
     reused_tokens: int
     completion_tokens: int
+    cache_nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,9 @@ class LoadModel:
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Answer a conversation. `slot` names the KV cache that is reused and kept.
+    """Answer a conversation; a last message of the assistant is continued from its end.
+    `slot` names the KV cache that is reused and kept. `safe_prompt` puts Mistral's guardrail
+    before the system prompt.
     `instruct` False: no chat layout; the messages are one text, which is continued, as
     base models want it."""
 
@@ -127,6 +131,7 @@ class Generate:
     stop: tuple[str, ...] = ()
     slot: str = "chat"
     instruct: bool = True
+    safe_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,8 @@ class CountTokens:
 
     id: int
     messages: tuple[Message, ...]
+    instruct: bool = True
+    safe_prompt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,13 @@ class Cancel:
 
     id: int
     target: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadModel:
+    """Give the model's memory back; answered by `Unloaded`."""
+
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +246,8 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event of a generation. `prompt_ids` are the exact ids that were asked."""
+    """The last event of a generation. `prompt_ids` are the exact ids that were asked; their
+    last `continued` ones are the reply's beginning, where a reply was continued."""
 
     id: int
     reason: FinishReason
@@ -240,6 +255,7 @@ class Finished:
     timings: Timings
     seed: int
     prompt_ids: tuple[int, ...] = ()
+    continued: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +287,13 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class Unloaded:
+    """No model is loaded any more."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The last event of a request that could not be served. `sentence` is for the user,
     `detail` for the log; `kind` is the stable word of `errors.InferenceError.kind`."""
@@ -289,7 +312,15 @@ class Heartbeat:
 
 
 Request = (
-    LoadModel | Generate | Complete | FillInMiddle | CompleteBatch | CountTokens | Cancel | Shutdown
+    LoadModel
+    | UnloadModel
+    | Generate
+    | Complete
+    | FillInMiddle
+    | CompleteBatch
+    | CountTokens
+    | Cancel
+    | Shutdown
 )
 Event = (
     LoadProgress
@@ -299,6 +330,7 @@ Event = (
     | Finished
     | BatchFinished
     | Counted
+    | Unloaded
     | Failed
     | Heartbeat
 )

@@ -122,22 +122,28 @@ class Engine:
             InferenceError: one sentence for the user.
         """
         if isinstance(request, CountTokens):
-            yield Counted(request.id, len(self.tokenizer.encode_chat(request.messages)))
+            prompt, _ = self._chat(request)
+            yield Counted(request.id, len(prompt))
             return
         started = time.perf_counter()
         check(request.sampling)
         if isinstance(request, CompleteBatch):
             yield self._complete_batch(request, started, cancelled)
             return
-        prompt = self._encode(request)
-        yield from self._generate(request, prompt, started, cancelled)
+        prompt, open_reply = self._encode(request)
+        yield from self._generate(request, prompt, open_reply, started, cancelled)
 
-    def _encode(self, request: Generate | Complete | FillInMiddle) -> list[int]:
+    def _chat(self, request: Generate | CountTokens) -> tuple[list[int], list[int]]:
+        """The prompt's ids, and those of the reply that is continued."""
+        if request.instruct:
+            return self.tokenizer.encode_reply(request.messages, safe_prompt=request.safe_prompt)
+        return self.tokenizer.encode_raw(request.messages), []
+
+    def _encode(self, request: Generate | Complete | FillInMiddle) -> tuple[list[int], list[int]]:
+        open_reply: list[int] = []
         match request:
-            case Generate(instruct=False):
-                prompt = self.tokenizer.encode_raw(request.messages)
             case Generate():
-                prompt = self.tokenizer.encode_chat(request.messages)
+                prompt, open_reply = self._chat(request)
             case Complete():
                 prompt = self.tokenizer.encode_text(request.prompt)
             case FillInMiddle():
@@ -149,7 +155,7 @@ class Engine:
                 f"The conversation takes {len(prompt):,} tokens and the model's context is "
                 f"{self.context:,}; start a new conversation or send less text."
             )
-        return prompt
+        return prompt, open_reply
 
     def _slot(self, name: str) -> _Slot:
         """The named slot, made most recently used; the oldest one goes when there are many."""
@@ -194,6 +200,7 @@ class Engine:
         self,
         request: Generate | Complete | FillInMiddle,
         prompt: list[int],
+        open_reply: list[int],
         started: float,
         cancelled: Callable[[], bool],
     ) -> Iterator[Event]:
@@ -207,12 +214,12 @@ class Engine:
         room = self.context - len(prompt)
         limit = min(params.max_tokens or room, room)
 
-        meter = _Meter(started, len(prompt), reused)
+        meter = _Meter(started, len(prompt), reused, len(open_reply))
         yield PrefillProgress(request.id, reused, len(prompt), reused)
         logits = None
         for start in range(reused, len(prompt), self._chunk):
             if cancelled():
-                yield meter.finished(request.id, "cancelled", seed, prompt)
+                yield meter.finished(request.id, "cancelled", seed, prompt, self.cache_nbytes)
                 return
             chunk = prompt[start : start + self._chunk]
             logits = prefill(self.model, slot.cache, chunk, chunk_size=self._chunk)
@@ -224,6 +231,8 @@ class Engine:
         sampler = make_sampler(params, seed=seed, history=prompt, banned=self._banned)
         chat = isinstance(request, Generate) and request.instruct
         detokenizer = self.tokenizer.detokenizer(continues=not chat)
+        for token in open_reply:  # what is continued may end in the middle of a character
+            detokenizer.add(token)
         stops = StopStrings(request.stop)
         reason: FinishReason = "length" if limit == params.max_tokens else "context_full"
         steps = decode(
@@ -246,16 +255,17 @@ class Engine:
         tail = "" if stops.hit else stops.feed(detokenizer.flush()) + stops.flush()
         if tail:
             yield Tokens(request.id, (), (), tail)
-        yield meter.finished(request.id, reason, seed, prompt)
+        yield meter.finished(request.id, reason, seed, prompt, self.cache_nbytes)
 
 
 class _Meter:
     """Counts and times one generation."""
 
-    def __init__(self, started: float, prompt: int, reused: int) -> None:
+    def __init__(self, started: float, prompt: int, reused: int, continued: int) -> None:
         self._started = started
         self._prompt = prompt
         self._reused = reused
+        self._continued = continued
         self._tokens = 0
         self._prefill_s = 0.0
         self._first = self._last = started
@@ -270,7 +280,12 @@ class _Meter:
         self._tokens += 1
 
     def finished(
-        self, request_id: int, reason: FinishReason, seed: int, prompt: list[int]
+        self,
+        request_id: int,
+        reason: FinishReason,
+        seed: int,
+        prompt: list[int],
+        cache_nbytes: int,
     ) -> Finished:
         decode_s = self._last - self._first
         rate = (self._tokens - 1) / decode_s if self._tokens > 1 and decode_s > 0 else 0.0
@@ -280,5 +295,6 @@ class _Meter:
             decode_s=decode_s,
             decode_tokens_per_s=rate,
         )
-        usage = Usage(self._prompt, self._reused, self._tokens)
-        return Finished(request_id, reason, usage, timings, seed, tuple(prompt))
+        usage = Usage(self._prompt, self._reused, self._tokens, cache_nbytes)
+        ids = tuple(prompt)
+        return Finished(request_id, reason, usage, timings, seed, ids, self._continued)

@@ -29,6 +29,14 @@ from inference.errors import InferenceError, RequestError, TokenizerError
 from inference.parse import Parser, Reply, collect
 from inference.tokenizer_files import TokenizerFile, brief, is_failure, load_file, load_folder
 
+# The guardrail of Mistral's own API (its documentation, "Guardrailing"); mistral-common has it
+# no more.
+SAFE_PROMPT = (
+    "Always assist with care, respect, and truth. Respond with utmost utility yet securely. "
+    "Avoid harmful, unethical, prejudiced, or negative content. Ensure replies promote fairness "
+    "and positivity."
+)
+
 # A character that no sentencepiece merge takes in: what is encoded behind it stands alone.
 _APART = "\x01"
 
@@ -87,24 +95,41 @@ class Tokenizer:
     # ── chat ──────────────────────────────────────────────────────────────────────
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt ids of a conversation that ends with a user turn.
+        """The prompt ids of a conversation; a last turn of the assistant is left open, to be
+        continued.
 
         Raises:
             RequestError: an empty conversation, or one that the layout has no place for.
         """
+        return self.encode_reply(messages)[0]
+
+    def encode_reply(
+        self, messages: Sequence[Message], *, safe_prompt: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """As `encode_chat`, with the ids of the turn that is to be continued (none: a new one).
+        `safe_prompt` puts Mistral's guardrail before the system prompt.
+
+        Raises:
+            RequestError: as `encode_chat`.
+        """
         if not messages:
             raise RequestError("The conversation is empty; write a message first.")
-        messages = [replace(message, text=_encodable(message.text)) for message in messages]
-        converted = [_convert(message) for message in messages if message.text]
+        messages = [
+            replace(message, text=_encodable(message.text)) for message in messages if message.text
+        ]
+        if safe_prompt:
+            messages = _guarded(messages)
+        converted = [_convert(message) for message in messages]
         self._live = deque(
-            (m.text, self._closed(self._live_ids(m)))
-            for m in messages
-            if m.role == "assistant" and m.text
+            (m.text, self._closed(self._live_ids(m))) for m in messages if m.role == "assistant"
         )
+        if converted and isinstance(last := converted[-1], AssistantMessage):
+            last.prefix = True
         try:
             with _one_sentence("The model's chat layout does not take this conversation"):
                 request = ChatCompletionRequest(messages=converted)
-                return list(self.mistral.encode_chat_completion(request).tokens)
+                encoded = self.mistral.encode_chat_completion(request)
+                return list(encoded.tokens), list(encoded.prefix_ids or ())
         finally:
             self._live.clear()
 
@@ -150,6 +175,8 @@ class Tokenizer:
             if text == message.content:
                 for _ in range(place + 1):
                     self._live.popleft()
+                if message.prefix:  # open: without its end
+                    live = live[:-1]
                 return list(live) or encoded
         return encoded
 
@@ -313,6 +340,13 @@ def _one_sentence(what: str) -> Iterator[None]:
 def _encodable(text: str) -> str:
     """`text` with U+FFFD for lone surrogates, which have no bytes and crash sentencepiece."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _guarded(messages: Sequence[Message]) -> list[Message]:
+    if messages and messages[0].role == "system":
+        first = replace(messages[0], text=f"{SAFE_PROMPT}\n\n{messages[0].text}")
+        return [first, *messages[1:]]
+    return [Message("system", SAFE_PROMPT), *messages]
 
 
 def _convert(message: Message) -> SystemMessage | UserMessage | AssistantMessage:

@@ -31,6 +31,8 @@ from inference.api import (
     Ready,
     Request,
     Shutdown,
+    Unloaded,
+    UnloadModel,
 )
 from inference.errors import InferenceError, RequestError
 from inference.folder import inspect_folder
@@ -97,6 +99,10 @@ class Worker:
             if isinstance(request, LoadModel):
                 self._load(request)
                 return
+            if isinstance(request, UnloadModel):
+                self._unload()
+                self._outbox.put(Unloaded(request.id))
+                return
             if self._engine is None:
                 raise RequestError("No model is loaded yet.")
             assert not isinstance(request, Cancel | Shutdown)
@@ -110,6 +116,13 @@ class Worker:
             log.exception("request %d failed", request.id)
             self._outbox.put(Failed(request.id, *_explain(error), traceback.format_exc()))
 
+    def _unload(self) -> None:
+        self._engine = None
+        gc.collect()  # tokenizers are cycles
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
     def _load(self, request: LoadModel) -> None:
         started = time.perf_counter()
         self._outbox.put(LoadProgress(request.id, "starting the engine", 0, 0))
@@ -119,8 +132,7 @@ class Worker:
             if request.lora:
                 inspect_adapter(Path(request.lora).expanduser(), found.config)
             read_ahead(found.files)
-        self._engine = None
-        gc.collect()  # tokenizers are cycles; the old model goes before the new one needs room
+        self._unload()  # the old model goes before the new one needs room
         from inference.loading import load_engine
 
         def progress(stage: str, done: int, total: int) -> None:

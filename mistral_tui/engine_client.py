@@ -27,13 +27,14 @@ from inference.api import (
     Ready,
     Request,
     Shutdown,
+    Unloaded,
 )
 
 _LOG_BYTES = 1 << 20
 _LOG_KEPT = 3
 _QUIT_SECONDS = 1.0
 _SILENCE_SECONDS = 5.0
-_LAST = (Finished, BatchFinished, Failed, Counted, Ready)
+_LAST = (Finished, BatchFinished, Failed, Counted, Ready, Unloaded)
 
 
 class EngineClient(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,22 @@ def test_starter_answers_paris_and_reuses_its_first_turn(starter_folder: Path) -
     more = (question, reply, Message("user", "And of Italy?"))
     _, _, second = run(engine, Generate(2, more, greedy))
     assert second.usage.reused_tokens == done.usage.prompt_tokens + len(ids) - 1
+
+
+def test_an_unfinished_reply_goes_on_as_if_it_had_not_stopped(engine: Engine) -> None:
+    """Cut anywhere and continued, a greedy reply is the whole one; all before is reused."""
+    user = Message("user", "Tell me a story about a fox.")
+    whole = replace(GREEDY, max_tokens=24)
+    text, ids, _ = run(engine, Generate(1, (user,), whole))
+    fingerprint = engine.tokenizer.fingerprint
+    for cut in (1, 7, 23):
+        part = engine.tokenizer.decode(ids[:cut])
+        known = Message("assistant", part, tuple(ids[:cut]), fingerprint)
+        rest = replace(GREEDY, max_tokens=24 - cut)
+        more_text, more, done = run(engine, Generate(2, (user, known), rest))
+        assert done.continued == cut
+        assert list(done.prompt_ids[-cut:]) == list(ids[:cut])
+        assert [*ids[:cut], *more] == list(ids)
+        assert part.endswith("\ufffd") or part + more_text == text
+        assert done.usage.reused_tokens >= len(done.prompt_ids) - 1
+        assert done.usage.cache_nbytes == engine.cache_nbytes > 0

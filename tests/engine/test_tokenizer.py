@@ -25,7 +25,7 @@ import tekken
 import tiny
 from inference.api import Message
 from inference.errors import RequestError
-from inference.tokenizer import Tokenizer
+from inference.tokenizer import SAFE_PROMPT, Tokenizer
 
 # Those that mistral-common ships, and one of each other version.
 VERSIONS = ["v1", "v2", "v3", "v7", "tekken-v3", *(f"tiny-{v}" for v in tekken.VERSIONS)]
@@ -108,6 +108,31 @@ def test_a_cancelled_reply_gets_its_missing_end(tokenizer: Tokenizer) -> None:
     prompt = tokenizer.encode_chat(messages[:1])
     ids = tokenizer.encode_chat(messages)
     assert ids[: len(prompt) + len(live) + 1] == [*prompt, *live, tokenizer._base.eos_id]
+
+
+def test_a_last_reply_is_left_open_to_be_continued(tokenizer: Tokenizer) -> None:
+    user = Message("user", "Tell me.")
+    header = tokenizer.encode_chat([user])
+    live = _live(tokenizer, "Once upon a")
+    for ids in (live, live[:-1]):  # also one that was ended: it goes on
+        known = Message("assistant", "Once upon a", ids, tokenizer.fingerprint)
+        prompt, open_reply = tokenizer.encode_reply([user, known])
+        assert prompt == [*header, *live[:-1]]
+        assert open_reply == list(live[:-1])
+    kinds = [UserMessage(content=user.text), AssistantMessage(content="Once upon a", prefix=True)]
+    plain = tokenizer.encode_chat_completion(ChatCompletionRequest(messages=kinds))
+    prompt, open_reply = tokenizer.encode_reply([user, Message("assistant", "Once upon a")])
+    assert prompt == plain.tokens
+    assert open_reply == plain.prefix_ids
+
+
+def test_the_guardrail_comes_before_the_system_prompt(tokenizer: Tokenizer) -> None:
+    user = Message("user", "Hi")
+    for system in ("", "Be brief."):
+        words = f"{SAFE_PROMPT}\n\n{system}".strip()
+        expected = tokenizer.encode_chat([Message("system", words), user])
+        messages = [Message("system", system), user] if system else [user]
+        assert tokenizer.encode_reply(messages, safe_prompt=True)[0] == expected
 
 
 def test_ids_of_another_model_are_not_used(tokenizer: Tokenizer) -> None:
@@ -210,8 +235,6 @@ def test_a_lone_surrogate_and_a_nul_do_no_harm(tokenizer: Tokenizer) -> None:
 def test_an_empty_conversation_is_one_sentence(tokenizer: Tokenizer) -> None:
     with pytest.raises(RequestError, match="empty"):
         tokenizer.encode_chat([])
-    with pytest.raises(RequestError, match="does not take this conversation"):
-        tokenizer.encode_chat([Message("user", "a"), Message("assistant", "b")])
     with pytest.raises(RequestError, match="empty"):
         tokenizer.encode_raw([])
     with pytest.raises(RequestError, match="empty"):
