@@ -27,9 +27,10 @@ from mistral_tui.widgets.status import StatusLine
 from mistral_tui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
-    from mistral_tui.conversation import Happening, Session
+    from mistral_tui.conversation import Session
     from mistral_tui.copying import Copier
     from mistral_tui.engine_client import EngineClient
+    from mistral_tui.happenings import Happening
     from mistral_tui.presenter import Presenter
     from mistral_tui.store import AsyncStore
     from mistral_tui.widgets.transcript import Transcript

@@ -8,7 +8,7 @@ from typing import Any
 from textual.screen import Screen
 
 from inference.api import ModelCard, Timings, Usage
-from mistral_tui.conversation import (
+from mistral_tui.happenings import (
     EngineChanged,
     Happening,
     Loading,

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from mistral_tui.sanitize import one_line
 
 if TYPE_CHECKING:  # the first paint does not wait for it
-    from mistral_tui.conversation import EngineState
+    from mistral_tui.happenings import EngineState
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ import pytest
 from fake_engine import CARD, LOST, FakeEngine, Load, Reply, card, eventually
 from inference.api import Event, Generate, Request
 from mistral_tui.choices import ModelChoice, SamplingChoice
-from mistral_tui.conversation import (
+from mistral_tui.conversation import Session
+from mistral_tui.happenings import (
     EngineChanged,
     Happening,
     Opened,
     ReplyEnded,
     ReplyText,
     Said,
-    Session,
     TakenBack,
     Trouble,
 )

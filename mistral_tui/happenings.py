@@ -1,0 +1,97 @@
+"""What a session tells its app: plain records, told in the order in which they happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from inference.api import ModelCard, Timings, Usage
+from mistral_tui.schema import Conversation, FinalStatus, Message
+
+EngineState = Literal["off", "loading", "ready", "lost", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Another conversation is in view, with these messages."""
+
+    conversation: Conversation | None
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The user's message is on disk."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyBegan:
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyProgress:
+    """Prefill: `done` of `total` prompt tokens, `reused` of them from the cache."""
+
+    message_id: int
+    done: int
+    total: int
+    reused: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    message_id: int
+    text: str
+    tokens: int  # generated so far
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """`kept` False: nothing came, so the message is gone again. `saved` False: what came
+    is on the screen only. `reason` is the engine's word for the end, if it gave one."""
+
+    message_id: int
+    status: FinalStatus
+    kept: bool
+    saved: bool = True
+    reason: str = ""
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """Messages that get no answer left the conversation; `text` is what they said."""
+
+    message_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChanged:
+    """The engine's state; the model's card where it is ready, else a sentence."""
+
+    state: EngineState
+    sentence: str = ""
+    card: ModelCard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something went wrong; a sentence for the user."""
+
+    sentence: str
+
+
+_Reply = ReplyBegan | ReplyProgress | ReplyText | ReplyEnded
+Happening = Opened | Said | TakenBack | _Reply | EngineChanged | Loading | Trouble
