@@ -32,7 +32,8 @@ def main() -> None:
         eos_id=tokenizer.eos_id,
     )
     # A model may go on into the suffix; what is meant ends where that begins.
-    middle = tokenizer.decode(ids[0]).split(SUFFIX)[0]
+    # It continues the prefix: a space that it starts with is part of it.
+    middle = tokenizer.decode(ids[0], continues=True).split(SUFFIX)[0]
     print(PREFIX + middle + SUFFIX)
 
 

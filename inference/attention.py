@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,7 @@ class Span:
     first: int = field(init=False)
     length: int = field(init=False)
     _mask: Tensor | None = field(init=False, default=None)
+    _rows_mask: Tensor | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         lowest = min(self.starts)
@@ -49,6 +50,13 @@ class Span:
         if self._mask is None and not self.sees_all:
             self._mask = causal_mask(self.positions, self.first, self.length, self.window)
         return self._mask
+
+    def rows_mask(self, group: int) -> Tensor | None:
+        """The mask for `group` query heads as rows, (B, 1, group · T, length). Made once."""
+        mask = self.mask
+        if mask is not None and self._rows_mask is None:
+            self._rows_mask = mask.unsqueeze(1).repeat(1, 1, group, 1)
+        return self._rows_mask
 
 
 def causal_mask(positions: Tensor, first: int, length: int, window: int | None) -> Tensor:
@@ -75,13 +83,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, span: Span, backend: Backend = "sdpa
         q: (B, T, n_heads, head_dim).
         k, v: (B, n_kv_heads, S, head_dim), the cache, new positions included.
         span: who sees what.
-        backend: `sdpa` everywhere; `xformers` on CUDA.
+        backend: `sdpa` everywhere; `xformers` on CUDA, for one sequence (of a batch each row
+            would be a kernel of its own).
 
     Returns:
         (B, T, n_heads * head_dim).
     """
     k, v = k.narrow(2, span.first, span.length), v.narrow(2, span.first, span.length)
-    return (_sdpa if backend == "sdpa" else _xformers)(q, k, v, span)
+    alone = len(span.starts) == 1
+    return _xformers(q, k, v, span) if backend == "xformers" and alone else _sdpa(q, k, v, span)
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, span: Span) -> Tensor:
@@ -92,9 +102,7 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, span: Span) -> Tensor:
     group = n_heads // n_kv_heads
     rows = q.view(batch, steps, n_kv_heads, group, head_dim).permute(0, 2, 3, 1, 4)
     rows = rows.reshape(batch, n_kv_heads, group * steps, head_dim)
-    mask = span.mask
-    if mask is not None:
-        mask = mask.unsqueeze(1).repeat(1, 1, group, 1)  # (B, 1, group·T, S)
+    mask = span.rows_mask(group)
     out = F.scaled_dot_product_attention(rows, k, v, attn_mask=mask)
     out = out.view(batch, n_kv_heads, group, steps, head_dim).permute(0, 3, 1, 2, 4)
     return out.reshape(batch, steps, n_heads * head_dim)
@@ -104,39 +112,23 @@ def _sdpa(q: Tensor, k: Tensor, v: Tensor, span: Span) -> Tensor:
 
 
 def _xformers(q: Tensor, k: Tensor, v: Tensor, span: Span) -> Tensor:
-    """Row by row: each sequence has its own length, and so needs no padding and no mask."""
+    """One sequence, whose mask xformers knows by name."""
     from xformers.ops import fmha
 
     _, steps, n_heads, head_dim = q.shape
     n_kv_heads = k.shape[1]
     group = n_heads // n_kv_heads
-    outs = []
-    for row, start in enumerate(span.starts):
-        first, length = row_keys(span, start)
-        # (1, M, n_kv_heads, group, head_dim): K and V are repeated by stride 0 only.
-        queries = q.narrow(0, row, 1).view(1, steps, n_kv_heads, group, head_dim)
-        keys, values = (
-            t.narrow(0, row, 1)
-            .narrow(2, first - span.first, length)
-            .transpose(1, 2)
-            .unsqueeze(3)
-            .expand(-1, -1, -1, group, -1)
-            for t in (k, v)
-        )
-        bias = xformers_bias(span)
-        outs.append(fmha.memory_efficient_attention_forward(queries, keys, values, attn_bias=bias))
-    out = outs[0] if len(outs) == 1 else torch.cat(outs)
-    return out.reshape(len(outs), steps, n_heads * head_dim)
-
-
-def row_keys(span: Span, start: int) -> tuple[int, int]:
-    """(first, length) of the keys that one row's queries see."""
-    first = max(0, start - span.window + 1) if span.window else 0
-    return first, start + span.count - first
+    # (1, M, n_kv_heads, group, head_dim): K and V are repeated by stride 0 only.
+    queries = q.view(1, steps, n_kv_heads, group, head_dim)
+    keys, values = (t.transpose(1, 2).unsqueeze(3).expand(-1, -1, -1, group, -1) for t in (k, v))
+    out = fmha.memory_efficient_attention_forward(
+        queries, keys, values, attn_bias=xformers_bias(span)
+    )
+    return cast(Tensor, out).reshape(1, steps, n_heads * head_dim)
 
 
 def xformers_bias(span: Span) -> Any:
-    """xformers' own words for what a row's queries see of its `row_keys`; None: everything."""
+    """xformers' own words for what one sequence's queries see of the span; None: everything."""
     from xformers.ops.fmha import attn_bias
 
     if span.count == 1:

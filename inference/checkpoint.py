@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,12 +24,11 @@ _TOUCH_BYTES = 64 << 20
 _REMAP_BYTES = 128 << 20
 _WIDEN_BYTES = 64 << 20
 _FP8 = torch.float8_e4m3fn
-_DTYPE_NAMES = {
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.float32: "F32",
-    torch.float64: "F64",
-    _FP8: "F8_E4M3",
+_DTYPES = {
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+    "F8_E4M3": _FP8,
 }
 
 
@@ -65,11 +64,9 @@ def load_weights(
     Raises:
         CheckpointError: names every missing, extra or misshaped tensor.
     """
-    pickled = folder.files[0].suffix == ".pth"
+    reader = _Pickled if folder.files[0].suffix == ".pth" else _Safetensors
     try:
-        kept, passing = (
-            (_Pickled(folder.files[0]) if pickled else _Safetensors(folder)) for _ in range(2)
-        )
+        kept, passing = reader(folder), reader(folder)
         how = check_tensors(folder.config, folder.layout, kept.tensors, str(folder.files[0]))
         _Loading(model, how, kept, passing, device, dtype, progress).run()
     except SafetensorError as error:
@@ -100,10 +97,9 @@ class _Loading:
         self.kept = kept
         self.passing = passing
         self.device = device
-        embedding = kept.read(how.pieces["tok_embeddings.weight"].source)
-        self.dtype = dtype or (torch.bfloat16 if embedding.dtype is _FP8 else embedding.dtype)
         self._progress = progress
         sources = {piece.source for piece in how.pieces.values()}
+        self.dtype = dtype or _usual([kept.tensors[source] for source in sources])
         self._total = sum(kept.tensors[source].nbytes for source in sources)
         self._done = 0
         self._passed = 0
@@ -134,7 +130,7 @@ class _Loading:
             self._progress(self._done, self._total)
 
     def _fetch(self, piece: Piece, size: int) -> Tensor:
-        dtype = _dtype(self.kept.tensors[piece.source])
+        dtype = _DTYPES[self.kept.tensors[piece.source].dtype]
         if dtype is self.dtype and self.device.type == "cpu" and piece.how != "half_split":
             tensor = _part(self.kept.read(piece.source), piece)
             for read in _touch(tensor):
@@ -172,6 +168,15 @@ class _Loading:
             setattr(module, attribute, nn.Parameter(tensor, requires_grad=False))
         else:  # a part of a stack of experts
             present.copy_(tensor)
+
+
+def _usual(tensors: Sequence[TensorInfo]) -> torch.dtype:
+    """The dtype of most of the weights; bf16 where that is fp8."""
+    sizes: Counter[str] = Counter()
+    for info in tensors:
+        sizes[info.dtype] += info.nbytes
+    usual = _DTYPES[sizes.most_common(1)[0][0]]
+    return torch.bfloat16 if usual is _FP8 else usual
 
 
 def wants_stacks(device: torch.device) -> bool:
@@ -215,10 +220,6 @@ def _touch(tensor: Tensor) -> Iterator[int]:
         yield start + part.numel()
 
 
-def _dtype(info: TensorInfo) -> torch.dtype:
-    return next(dtype for dtype, name in _DTYPE_NAMES.items() if name == info.dtype)
-
-
 class _Safetensors:
     """Tensors of safetensors files, whose headers were checked."""
 
@@ -239,58 +240,20 @@ class _Safetensors:
 
 
 class _Pickled:
-    """Tensors of a `consolidated.00.pth`: unpickled by torch's weights-only reader, which
-    builds tensors and containers and calls nothing else."""
+    """Tensors of a .pth file, whose pickle was checked: views of the mapped file at the places
+    that it names. Nothing is unpickled."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._state: dict[str, Tensor] = self._load()
-        self.tensors = {
-            name: TensorInfo(
-                _DTYPE_NAMES.get(tensor.dtype, str(tensor.dtype)),
-                tuple(tensor.shape),
-                path,
-                # The place in the file; mapped tensors lie in one storage.
-                tensor.data_ptr(),
-                tensor.data_ptr() + tensor.nbytes,
-            )
-            for name, tensor in self._state.items()
-        }
+    def __init__(self, folder: ModelFolder) -> None:
+        self.tensors = folder.tensors
+        self._mapped: Any = None
 
     def read(self, name: str) -> Tensor:
-        if not self._state:
-            self._state = self._load()
-        return self._state[name]
+        info = self.tensors[name]
+        if self._mapped is None:
+            size = info.file.stat().st_size
+            self._mapped = torch.UntypedStorage.from_file(str(info.file), False, size)
+        part = self._mapped[info.begin : info.end]
+        return torch.empty(0, dtype=_DTYPES[info.dtype]).set_(part).view(info.shape)
 
     def release(self) -> None:
-        self._state = {}
-
-    def _load(self) -> dict[str, Tensor]:
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                state = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
-        except (MemoryError, OSError):
-            raise
-        except Exception as error:  # hostile pickles end in any of many errors
-            refused = "Unsupported" in str(error) or "GLOBAL" in str(error)
-            what = "wants to run code, which is refused" if refused else "is damaged or incomplete"
-            raise CheckpointError(
-                f"{self._path} {what}; fetch it again from a source you trust, or the model's "
-                "safetensors.",
-                detail=str(error),
-            ) from None
-        sound = isinstance(state, dict) and all(
-            isinstance(name, str) and type(tensor) is Tensor and _is_plain(tensor)
-            for name, tensor in state.items()
-        )
-        if not sound:
-            raise CheckpointError(f"{self._path} is no plain set of named tensors.")
-        return cast(dict[str, Tensor], state)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """A dense tensor that owns what it shows: no stride tricks, nothing beyond its storage."""
-    if tensor.layout is not torch.strided or tensor.device.type != "cpu":
-        return False
-    end = (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
-    return tensor.is_contiguous() and end <= tensor.untyped_storage().nbytes()
+        self._mapped = None

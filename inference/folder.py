@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ from inference import hf_config, params
 from inference.config import ModelConfig
 from inference.errors import CheckpointError, TokenizerError
 from inference.files import one_line, read_json, regular_size, sentences
-from inference.naming import check_tensors
+from inference.naming import check_tensors, has_own_head
 from inference.safetensors_header import TensorInfo, read_headers, read_pickled
 
 Layout = Literal["mistral", "huggingface"]
@@ -53,12 +53,16 @@ def inspect_folder(folder: Path, *, tokenizer: bool = True) -> ModelFolder:
         CheckpointError, TokenizerError: one sentence on the first thing that is wrong.
     """
     _check_place(folder)
+    if not _there(folder / "params.json") and _there(folder / "config.json"):
+        hf_config.from_folder(folder)  # another family is said before its files are looked for
     layout, files, notes = _weights(folder)
     config = _read(folder, layout)
     if tokenizer:
         find_tokenizer(folder)
     pickled = files[0].suffix == ".pth"
     tensors = read_pickled(files[0]) if pickled else read_headers(files)
+    if config.tied_embeddings and has_own_head(layout, tensors):
+        config = replace(config, tied_embeddings=False)
     check_tensors(config, layout, tensors, _shown(files))
     return ModelFolder(folder, layout, config, files, tensors, notes)
 
@@ -245,4 +249,4 @@ def _shown(files: tuple[Path, ...]) -> str:
 def _some(names: list[str], joint: str = ", ", most: int = 4) -> str:
     """The first few of many names, and how many more."""
     more = f"{joint}and {len(names) - most:,} more" if len(names) > most else ""
-    return joint.join(one_line(name, 100) for name in names[:most]) + more
+    return joint.join(one_line(name, 150) for name in names[:most]) + more

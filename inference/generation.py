@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import random
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
 from inference.api import SamplingParams
 from inference.cache import KVCache
-from inference.errors import RequestError
+from inference.errors import RequestError, SettingError
 from inference.sampling import Sampler, check, make_sampler
 from inference.transformer import Transformer
 
@@ -72,13 +74,13 @@ def decode(
 
 
 def generate(
-    encoded_prompts: Sequence[Sequence[int]],
+    encoded_prompts: Sequence[Sequence[SupportsIndex]],
     model: Transformer,
     *,
     max_tokens: int,
     temperature: float = 0.0,
     chunk_size: int | None = None,
-    eos_id: int | Collection[int] | None = None,
+    eos_id: SupportsIndex | Collection[SupportsIndex] | None = None,
     top_p: float = 0.8,
     seed: int | None = None,
     sampling: SamplingParams | None = None,
@@ -95,7 +97,8 @@ def generate(
         eos_id: id or ids that end a sequence; not part of the result.
         top_p: nucleus of the sampling (0.8 is fixed in the reference).
         seed: of the sampling, one stream a prompt; None draws one.
-        sampling: every setting of the sampling, in the place of temperature and top_p.
+        sampling: every other setting, in the place of temperature and top_p; its seed and
+            its max_tokens count where the arguments leave them open or ask for more.
         banned: ids that are never drawn.
         cancelled: asked before every step; true ends the generation with what is there.
 
@@ -107,25 +110,31 @@ def generate(
         RequestError, SettingError, ContextFull: one sentence.
     """
     params = sampling or SamplingParams(temperature=temperature, top_p=top_p)
+    check(params)
+    max_tokens = _whole("max_tokens", max_tokens)
+    max_tokens = min(max_tokens, params.max_tokens or max_tokens)
+    seed = params.seed if seed is None else _whole("seed", seed)
     check(replace(params, max_tokens=max_tokens, seed=seed))
-    if any(not prompt for prompt in encoded_prompts):
-        raise RequestError("A prompt is empty; the model needs at least one token to start from.")
-    if not encoded_prompts:
+    chunk = PREFILL_CHUNK if chunk_size is None else _whole("chunk_size", chunk_size)
+    if chunk < 1:
+        raise SettingError(f"The setting chunk_size is {chunk}; it must be 1 or more.")
+    prompts = [_ids(prompt, model.config.vocab_size) for prompt in encoded_prompts]
+    if not prompts:
         return [], []
-    batch = len(encoded_prompts)
-    stop_ids = {eos_id} if isinstance(eos_id, int) else set(eos_id or ())
+    batch = len(prompts)
+    stop_ids = _stop_ids(eos_id)
     base = random.getrandbits(32) if seed is None else seed
     samplers = [
         make_sampler(params, seed=base + n, history=prompt, banned=banned)
-        for n, prompt in enumerate(encoded_prompts)
+        for n, prompt in enumerate(prompts)
     ]
-    longest = max(map(len, encoded_prompts))
+    longest = max(map(len, prompts))
     cache = model.new_cache(batch=batch, max_length=longest + max_tokens)
 
     logprobs: list[list[float]] = []
     last: list[Tensor] = []
-    for row, prompt in enumerate(encoded_prompts):
-        scores, logits = _score(model, cache, prompt, row, chunk_size or PREFILL_CHUNK)
+    for row, prompt in enumerate(prompts):
+        scores, logits = _score(model, cache, prompt, row, chunk)
         logprobs.append(scores)
         last.append(logits)
 
@@ -150,6 +159,37 @@ def generate(
             else:
                 cache.lengths[row] -= 1  # what a finished row was fed does not count
     return tokens, logprobs
+
+
+def _whole(name: str, value: SupportsIndex) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise SettingError(f"The setting {name} is {value!r}; it must be a whole number.") from None
+
+
+def _ids(prompt: Iterable[SupportsIndex], vocab_size: int) -> list[int]:
+    """A prompt's ids as whole numbers that the model has embeddings for: one that it lacks
+    would end a CUDA process for good."""
+    try:
+        ids = [operator.index(token) for token in prompt]
+    except TypeError:
+        raise RequestError("A prompt must be a sequence of token ids (whole numbers).") from None
+    if not ids:
+        raise RequestError("A prompt is empty; the model needs at least one token to start from.")
+    if wrong := [token for token in ids if not 0 <= token < vocab_size]:
+        raise RequestError(
+            f"A prompt has the token id {wrong[0]}; the model's are 0 to {vocab_size - 1:,}."
+        )
+    return ids
+
+
+def _stop_ids(eos_id: SupportsIndex | Collection[SupportsIndex] | None) -> set[int]:
+    if eos_id is None:
+        return set()
+    if isinstance(eos_id, Collection):
+        return {_whole("eos_id", token) for token in eos_id}
+    return {_whole("eos_id", eos_id)}
 
 
 def _score(

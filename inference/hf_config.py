@@ -11,12 +11,14 @@ from inference.files import one_line, read_json, sentences
 from inference.params import MOST_LAYERS, MOST_PARAMS_BYTES, Section, check, show
 
 # Where a config.json leaves something out, transformers' own defaults of that architecture.
+_MISTRAL = {"window": 4096, "context": 131_072, "kv_heads": 8, "theta": 1e4}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "MistralForCausalLM": {"sliding_window": 4096, "max_position_embeddings": 131072},
-    "MinistralForCausalLM": {"sliding_window": 4096, "max_position_embeddings": 131072},
-    "Ministral3ForCausalLM": {"sliding_window": None, "max_position_embeddings": 262144},
-    "MixtralForCausalLM": {"sliding_window": None, "max_position_embeddings": 131072},
-    "LlamaForCausalLM": {"sliding_window": None, "max_position_embeddings": 2048},
+    "MistralForCausalLM": _MISTRAL,
+    "MinistralForCausalLM": _MISTRAL,
+    # Without rope_parameters it means a whole YaRN section; such a file is refused.
+    "Ministral3ForCausalLM": {**_MISTRAL, "window": None, "context": 262_144, "head_dim": 128},
+    "MixtralForCausalLM": {**_MISTRAL, "window": None, "theta": 1e6},
+    "LlamaForCausalLM": {"window": None, "context": 2048, "kv_heads": None, "theta": 1e4},
 }
 # Multimodal wrappers: the text model stands in `text_config`.
 _WRAPPERS = {"Mistral3ForConditionalGeneration", "LlavaForConditionalGeneration"}
@@ -30,7 +32,8 @@ _WITHOUT_EFFECT = {
     "eos_token_id", "initializer_range", "model_type", "output_router_logits", "pad_token_id",
     "pretraining_tp", "router_aux_loss_coef", "router_jitter_noise", "torch_dtype",
     "transformers_version", "use_cache", "unsloth_version", "unsloth_fixed", "auto_map",
-    "id2label", "label2id", "num_labels", "_attn_implementation_autoset", "license",
+    "is_composition", "chunk_size_feed_forward", "max_length", "id2label", "label2id",
+    "num_labels", "_attn_implementation_autoset", "license",
 }  # fmt: skip
 _KNOWN = {
     "attention_bias", "head_dim", "hidden_act", "hidden_size", "intermediate_size",
@@ -72,9 +75,10 @@ def from_config(values: dict[str, Any], *, where: str = "config.json") -> ModelC
             raise CheckpointError(
                 f"{text.where} says model_type {show(kind)}, which this version cannot run."
             )
-        for key in ("quantization_config", "tie_word_embeddings"):
-            if key in top and key not in text:
-                text.values[key] = top.values[key]
+        if "quantization_config" in top and "quantization_config" not in text:
+            text.values["quantization_config"] = top.values["quantization_config"]
+        if "tie_word_embeddings" in top:  # the outer one counts
+            text.values["tie_word_embeddings"] = top.values["tie_word_embeddings"]
         top = text
     top.know(_WITHOUT_EFFECT | _KNOWN)
     top.need(("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers",
@@ -84,31 +88,38 @@ def from_config(values: dict[str, Any], *, where: str = "config.json") -> ModelC
             raise CheckpointError(f'{top.where} sets "{key}", which this version cannot run.')
     if top.values.get("hidden_act", "silu") != "silu":
         raise top.refuse("hidden_act", '"silu"')
-    # An explicit null is full attention; only a missing key means the default.
-    defaults = _DEFAULTS[architecture]
+    # An explicit null is a value of its own; only a missing key means the default.
     given = values.get("text_config", values) if vision else values
+    defaults = {key: value for key, value in _DEFAULTS[architecture].items()}
+    for key, name in (("window", "sliding_window"), ("kv_heads", "num_key_value_heads")):
+        if name in given:
+            defaults[key] = None
+    if architecture == "Ministral3ForCausalLM":
+        top.need(("rope_parameters",))
+    if architecture == "LlamaForCausalLM" and "sliding_window" in top:
+        raise top.refuse("sliding_window", "absent in a Llama model")
     n_layers = top.whole("num_hidden_layers", high=MOST_LAYERS)
     heads = top.whole("num_attention_heads", high=1 << 14)
     dim = top.whole("hidden_size", high=1 << 24)
-    theta, yarn, scaling = _rope(top)
+    theta, yarn, scaling = _rope(top, defaults["theta"])
     config = ModelConfig(
         dim=dim,
         n_layers=n_layers,
-        head_dim=top.whole("head_dim", max(1, dim // heads), high=1 << 14),
+        head_dim=top.whole(
+            "head_dim", defaults.get("head_dim") or max(1, dim // heads), high=1 << 14
+        ),
         hidden_dim=top.whole("intermediate_size", high=1 << 24),
         n_heads=heads,
-        n_kv_heads=top.whole("num_key_value_heads", heads, high=1 << 14),
+        n_kv_heads=top.whole("num_key_value_heads", defaults["kv_heads"] or heads, high=1 << 14),
         norm_eps=top.number("rms_norm_eps", low=0.0, high=1.0),
         vocab_size=top.whole("vocab_size", high=1 << 24),
         rope_theta=theta,
         max_position_embeddings=top.whole(
-            "max_position_embeddings", defaults["max_position_embeddings"], high=1 << 27
+            "max_position_embeddings", defaults["context"], high=1 << 27
         ),
         tied_embeddings=top.truth("tie_word_embeddings", False),
         moe=_moe(top) if architecture == "MixtralForCausalLM" else None,
-        sliding_window=_windows(
-            top, n_layers, None if "sliding_window" in given else defaults["sliding_window"]
-        ),
+        sliding_window=_windows(top, n_layers, defaults["window"]),
         yarn=yarn,
         llama_4_scaling=scaling,
         vision=vision,
@@ -128,10 +139,16 @@ def _architecture(top: Section) -> str:
     raise ForeignModel(f"{top.where} names {said}; this version runs {runs} and their kin.")
 
 
-def _rope(top: Section) -> tuple[float, YarnConfig | None, Llama4Scaling | None]:
+def _rope(top: Section, default: float) -> tuple[float, YarnConfig | None, Llama4Scaling | None]:
     """(theta, YaRN, query scaling), from today's `rope_parameters` or the older two keys."""
-    rope = top.section("rope_parameters") or top.section("rope_scaling")
-    theta = top.number("rope_theta", 1e4, low=1.0, high=1e12)
+    rope, older = top.section("rope_parameters"), top.section("rope_scaling")
+    if rope and older and rope.values != older.values:
+        raise CheckpointError(
+            f'{top.where} has both "rope_parameters" and "rope_scaling", which differ; '
+            "which of them the weights were trained with cannot be told."
+        )
+    rope = rope or older
+    theta = top.number("rope_theta", default, low=1.0, high=1e12)
     if rope is None:
         return theta, None, None
     theta = rope.number("rope_theta", theta, low=1.0, high=1e12)
@@ -196,8 +213,13 @@ def _windows(top: Section, n_layers: int, default: int | None) -> tuple[int | No
     window = default
     if "sliding_window" in top:
         window = top.whole("sliding_window", high=1 << 27)
-    if window is None or not top.truth("use_sliding_window", True):
+    if window is None:
         return ()
+    if not top.truth("use_sliding_window", True):
+        raise CheckpointError(
+            f"{top.where} gives a sliding window and says not to use it, which Mistral's "
+            'models do not know; set "sliding_window" to null if it has none.'
+        )
     kinds = top.values.get("layer_types")
     if kinds is None:
         return (window,)

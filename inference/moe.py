@@ -9,6 +9,8 @@ One routing, three ways to compute it:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,6 +62,13 @@ class MoE(nn.Module):
         else:
             out = self._all_of_all(rows, weights, chosen)
         return out.view(x.shape)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> MoE:
+        """Stacked weights are views, which a conversion would part from their stack."""
+        if self._stacks:
+            raise RuntimeError("load the model with device= and dtype= instead of converting it")
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def stack(self, device: torch.device, dtype: torch.dtype) -> None:
         """Give the experts' weights storage in one tensor a matrix, (E, out, in), as the two
@@ -135,13 +144,16 @@ class Stack:
             self.a = self.b = None
             return
         rank = max(pair.a.shape[0] for pair in known)
-        n_experts, n_out, n_in = self.weight.shape
-        self.a = self.weight.new_zeros((n_experts, rank, n_in))
-        self.b = self.weight.new_zeros((n_experts, n_out, rank))
-        for n, pair in enumerate(pairs):
-            if pair is not None:
-                self.a[n, : pair.a.shape[0]] = pair.a
-                self.b[n, :, : pair.b.shape[1]] = pair.b * pair.scaling
+        _, n_out, n_in = self.weight.shape
+        none = LoraPair(self.weight.new_zeros((0, n_in)), self.weight.new_zeros((n_out, 0)), 0.0)
+        whole = [pair or none for pair in pairs]
+        missing = [rank - pair.a.shape[0] for pair in whole]
+        self.a = torch.stack(
+            [F.pad(pair.a, (0, 0, 0, n)) for pair, n in zip(whole, missing, strict=True)]
+        )
+        self.b = torch.stack(
+            [F.pad(pair.b * pair.scaling, (0, n)) for pair, n in zip(whole, missing, strict=True)]
+        )
 
     @property
     def can_group(self) -> bool:

@@ -14,6 +14,7 @@ from inference.safetensors_header import TensorInfo
 How = Literal["whole", "half_split", "rows", "rows_transposed", "expert"]
 FP8 = "F8_E4M3"
 _DTYPES = ("BF16", "F16", "F32")
+_MOST_DETAIL = 20_000
 
 _HF_LAYER = {
     "attention_norm": "input_layernorm",
@@ -71,6 +72,13 @@ def naming(config: ModelConfig, layout: str, names: Collection[str]) -> Naming:
     return Naming({name: Piece(name) for name in shapes}, shapes)
 
 
+def has_own_head(layout: str, names: Collection[str]) -> bool:
+    """Whether a Hugging Face checkpoint has a head beside its embedding. Where its config says
+    that they are one, transformers takes the head all the same."""
+    heads = ("lm_head.weight", "language_model.lm_head.weight")
+    return layout == "huggingface" and any(head in names for head in heads)
+
+
 def _december_2023(config: ModelConfig) -> Naming:
     """The first Mixtral files: each layer's experts in one tensor (E·F, D), w2 transposed."""
     assert config.moe
@@ -119,11 +127,8 @@ def _hugging_face(config: ModelConfig, names: Collection[str]) -> Naming:
                 part = config.n_heads if inner.endswith("q") else config.n_kv_heads
         pieces[name] = Piece(f"{source}.weight", how, part)
         shapes[f"{source}.weight"] = shape
-    # A tied model's head is the embedding again; old Llama files carry a table of rotations.
-    optional = {f"{head}.weight"} if config.tied_embeddings else set()
-    optional |= {
-        f"{prefix}layers.{n}.self_attn.rotary_emb.inv_freq" for n in range(config.n_layers)
-    }
+    # Old Llama files carry a table of rotations.
+    optional = {f"{prefix}layers.{n}.self_attn.rotary_emb.inv_freq" for n in range(config.n_layers)}
     return Naming(pieces, shapes, frozenset(optional))
 
 
@@ -191,14 +196,21 @@ def check_tensors(
     if extra:
         problems.append(f"has unexpected {_some(extra)}")
     if wrong:
-        problems.append(_some(wrong, "; "))
+        problems.append(f"has a tensor of another kind: {_some(wrong, '; ')}")
     if problems:
         shape = "params.json" if layout == "mistral" else "config.json"
-        raise CheckpointError(f"{where} does not fit its {shape}: it {', and '.join(problems)}.")
+        every = {"missing": missing, "unexpected": extra, "wrong": wrong}
+        raise CheckpointError(
+            f"{where} does not fit its {shape}: it {', and '.join(problems)}.",
+            detail="\n".join(
+                f"{what}: {one_line(', '.join(names), _MOST_DETAIL)}"
+                for what, names in every.items()
+            ),
+        )
     return how
 
 
 def _some(names: list[str], joint: str = ", ", most: int = 4) -> str:
     """The first few of many names, and how many more."""
     more = f"{joint}and {len(names) - most:,} more" if len(names) > most else ""
-    return joint.join(one_line(name, 100) for name in names[:most]) + more
+    return joint.join(one_line(name, 150) for name in names[:most]) + more

@@ -137,8 +137,8 @@ def _check_places(path: Path, entries: dict[str, TensorInfo], data_bytes: int) -
 
 # ── .pth files ────────────────────────────────────────────────────────────────────────
 
-_MOST_PICKLE = 8 << 20  # the records beside the weights, and the zip's own lists
-_MOST_STEPS = 1 << 20  # 46 make a tensor
+_MOST_PICKLE = 4 << 20  # the records beside the weights, and the zip's own lists
+_MOST_STEPS = 1 << 19  # 46 make a tensor; the largest model in this form has 2,000
 _RECORD = re.compile(r"([^/]+)/(data\.pkl|data/\w+|\.?[a-z_]+|\.data/[a-z_]+)", re.ASCII)
 _STORAGES = {
     "BFloat16Storage": ("BF16", 2),
@@ -160,8 +160,11 @@ _CALLS = ("INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "STACK_GLOBAL", "EXT1", "EXT2", 
 
 
 def read_pickled(path: Path) -> dict[str, TensorInfo]:
-    """The tensors of a .pth file. Its pickle is read by hand: nothing is imported, called or
-    made beside plain tensors, and what could harm torch's own reader is refused.
+    """The tensors of a .pth file. Its pickle is read by hand: nothing is imported or called.
+
+    torch's weights-only reader runs no code either, but a pickle can end the process there
+    (a key of tuples, nested deep) or take any memory (a bytearray), and a zip can show it
+    other records than those that were looked at.
 
     Raises:
         CheckpointError: damaged, truncated, no plain set of tensors; one sentence.
@@ -170,7 +173,7 @@ def read_pickled(path: Path) -> dict[str, TensorInfo]:
     try:
         size = regular_size(path)
         with _Sparing(path.open("rb", buffering=0)) as file:
-            records = _records(path, file)
+            records = _records(path, file, size)
             found = _Pickle(path, records).run(_content(file, records["data.pkl"]))
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist.") from None
@@ -199,29 +202,40 @@ class _Sparing(io.BufferedReader):
         return super().read(_MOST_PICKLE if size is None or size < 0 else min(size, _MOST_PICKLE))
 
 
-def _records(path: Path, file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
-    """The records of the zip, without the name of the archive that all of theirs begin with."""
+def _records(path: Path, file: BinaryIO, size: int) -> dict[str, range]:
+    """Where in the file the records' bytes are; names without the archive's before the /."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
     names = [_RECORD.fullmatch(entry.filename) for entry in entries]
-    records = {name[2]: entry for name, entry in zip(names, entries, strict=True) if name}
-    small = sum(entry.file_size for name, entry in records.items() if "data/" not in name)
-    ours = len(records) == len(entries) and len({name[1] for name in names if name}) == 1
-    if not ours or "data.pkl" not in records or small > _MOST_PICKLE:
+    found = {name[2]: entry for name, entry in zip(names, entries, strict=True) if name}
+    small = sum(entry.file_size for name, entry in found.items() if "data/" not in name)
+    ours = len(found) == len(entries) and len({name[1] for name in names if name}) == 1
+    if not ours or "data.pkl" not in found or small > _MOST_PICKLE:
         raise CheckpointError(f"{path} is not a file of weights that torch has written.")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise CheckpointError(f"{path} is compressed, which torch's own files are not.")
+    records = {name: _place(file, entry) for name, entry in found.items()}
+    if any(place.stop > size for place in records.values()):
+        raise ValueError("a record beyond the end")
     if "byteorder" in records and _content(file, records["byteorder"]) != b"little":
         raise CheckpointError(f"{path} has a byte order other than little-endian.")
     return records
 
 
-def _content(file: BinaryIO, record: zipfile.ZipInfo) -> bytes:
-    """A small record. torch's files may lack the checksum that `zipfile` would ask for."""
-    file.seek(record.header_offset)
-    head = file.read(30)
-    file.seek(sum(struct.unpack("<2H", head[26:])), io.SEEK_CUR)
-    return file.read(record.file_size)
+def _place(file: BinaryIO, entry: zipfile.ZipInfo) -> range:
+    """Of the bytes behind an entry's local header, whose length only that header says."""
+    file.seek(entry.header_offset)
+    mark, name, extra = struct.unpack("<4s22x2H", file.read(30))
+    if mark != b"PK\3\4":
+        raise ValueError("no record")
+    begin = entry.header_offset + 30 + name + extra
+    return range(begin, begin + entry.file_size)
+
+
+def _content(file: BinaryIO, place: range) -> bytes:
+    """Of a small record. `zipfile` would ask for the checksum, which torch may leave out."""
+    file.seek(place.start)
+    return file.read(len(place))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +256,7 @@ class _Storage:
 class _Pickle:
     """A machine that knows what `torch.save` writes for a dict of tensors, and nothing else."""
 
-    def __init__(self, path: Path, records: Mapping[str, zipfile.ZipInfo]) -> None:
+    def __init__(self, path: Path, records: Mapping[str, range]) -> None:
         self._path = path
         self._records = records
         self._stack: list[Any] = []
@@ -280,13 +294,11 @@ class _Pickle:
             case "EMPTY_TUPLE":
                 stack.append(())
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(op[-1])
-                if len(stack) < count:
-                    raise ValueError("a tuple of too little")
-                stack[-count:] = [_tuple(stack[-count:])]
+                items = [stack.pop() for _ in range(int(op[-1]))]
+                stack.append(tuple(reversed(items)))
             case "TUPLE":
                 items = self._since_mark()
-                self._stack.append(_tuple(items))
+                self._stack.append(tuple(items))
             case "GLOBAL":
                 stack.append(self._global(argument))
             case "BINPERSID":
@@ -338,11 +350,11 @@ class _Pickle:
     ) -> _Storage:
         if word != "storage" or not isinstance(key, str) or not _is_size(count):
             raise ValueError("no storage")
-        record = self._records[f"data/{key}"]
+        place = self._records[f"data/{key}"]
         dtype, width = _STORAGES[kind.name.removeprefix("torch ")]
-        if count * width > record.file_size:
+        if count * width > len(place):
             raise ValueError("a storage that ends too soon")
-        return _Storage(dtype, width, record.header_offset, count)
+        return _Storage(dtype, width, place.start, count)
 
     def _call(self, function: str, *arguments: Any) -> object:
         if function == _ORDERED_DICT and not arguments:
@@ -350,7 +362,9 @@ class _Pickle:
         if function != _REBUILD or len(arguments) != 6:
             raise self._refuse(function)
         storage, offset, shape, stride, _, hooks = arguments
-        if not all(map(_is_size, (offset, *shape))) or len(shape) > 8 or hooks != {}:
+        if not isinstance(shape, tuple) or len(shape) > 8 or hooks != {}:
+            raise ValueError("no shape")
+        if not all(map(_is_size, (offset, *shape))):
             raise ValueError("impossible numbers")
         rows = [math.prod(shape[n + 1 :]) for n in range(len(shape))]
         if any(n != 1 and s != row for n, s, row in zip(shape, stride, rows, strict=True)):
@@ -372,11 +386,3 @@ class _Pickle:
             f"{self._path} wants to run code ({one_line(what, 60)}), which is refused; fetch it "
             "again from a source you trust, or the model's safetensors."
         )
-
-
-def _tuple(items: list[Any]) -> tuple[Any, ...]:
-    """Small and flat: one that nests deep ends the process when torch uses it as a key."""
-    deep = any(isinstance(i, tuple) and any(isinstance(j, tuple) for j in i) for i in items)
-    if len(items) > 16 or deep:
-        raise ValueError("no tuple of a tensor")
-    return tuple(items)

@@ -9,41 +9,15 @@ import torch
 from torch import Tensor
 
 from inference.api import SamplingParams
-from inference.errors import RequestError, SettingError
+from inference.errors import RequestError
+from inference.limits import check
 
 # Enough candidates for any usual top-p; sorting them costs a tenth of sorting all logits.
 _SHORTLIST = 256
 
+__all__ = ["Sampler", "check", "make_sampler"]
+
 Sampler = Callable[[Tensor], tuple[int, float]]
-
-
-def check(params: SamplingParams) -> None:
-    """Refuse impossible settings.
-
-    Raises:
-        SettingError: one sentence that names the setting and its range.
-    """
-
-    def within(name: str, value: float, low: float, high: float) -> None:
-        if not (low <= value <= high):  # NaN fails too
-            upper = "" if math.isinf(high) else f" to {high:g}"
-            raise SettingError(
-                f"The setting {name} is {value:g}; it must be {low:g}{upper or ' or more'}."
-            )
-
-    within("temperature", params.temperature, 0.0, 100.0)
-    within("top_k", params.top_k, 0, math.inf)
-    within("top_p", params.top_p, 0.0, 1.0)
-    within("min_p", params.min_p, 0.0, 1.0)
-    if not 0.0 < params.repetition_penalty <= 100.0:
-        raise SettingError(
-            f"The setting repetition_penalty is {params.repetition_penalty:g}; "
-            "it must be above 0, up to 100."
-        )
-    if params.max_tokens is not None:
-        within("max_tokens", params.max_tokens, 1, math.inf)
-    if params.seed is not None:
-        within("seed", params.seed, 0, 2**63 - 1)
 
 
 def make_sampler(
@@ -85,10 +59,14 @@ def make_sampler(
             banned_index = banned_index.to(logits.device)
             adjusted = adjusted.index_fill(-1, banned_index, -torch.inf)
         if params.temperature == 0.0 or params.top_k == 1:
-            token = int(adjusted.argmax())
+            best = adjusted.argmax()
+            score = logits.gather(-1, best.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+            # Both at once: each crossing from a GPU waits. fp32 holds any token id.
+            drawn, logprob = torch.stack((best.to(score.dtype), score)).tolist()
+            token = int(drawn)
         else:
             token = _draw(adjusted, params, generator)
-        logprob = float(logits[token] - logits.logsumexp(-1))
+            logprob = float(logits[token] - logits.logsumexp(-1))
         if math.isnan(logprob):
             raise RequestError(
                 "The model computed no valid probabilities (NaN); its weights may be damaged, "

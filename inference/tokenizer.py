@@ -152,6 +152,7 @@ class Tokenizer:
                 request = _request(request, tools)
             elif tools is not None:
                 raise RequestError("A request holds its own tools; give them there.")
+            _text_only(request)
             encoded: Tokenized = self.mistral.encode_chat_completion(request, max_model_input_len)
             return encoded
 
@@ -355,6 +356,18 @@ def _convert(message: Message) -> SystemMessage | UserMessage | AssistantMessage
     if message.role == "user":
         return UserMessage(content=message.text)
     return AssistantMessage(content=message.text)
+
+
+def _text_only(request: ChatCompletionRequest[Any]) -> None:
+    """Refuse what only a vision or audio encoder could read, before anything decodes it."""
+    for message in request.messages:
+        for chunk in message.content if isinstance(message.content, list) else ():
+            kind = str(getattr(chunk, "type", "")).rpartition(".")[2].lower()
+            if kind not in ("text", "thinking"):
+                raise RequestError(
+                    "This version reads text only: the message has an image or another attachment "
+                    "that is none; leave it out."
+                )
 
 
 def _request(

@@ -5,26 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from inference.errors import ForeignModel, InferenceError
-from inference.folder import ModelFolder, find_tokenizer, inspect_folder
+from inference.folder import ModelFolder, inspect_folder
+from inference.tokenizer_facts import tokenizer_facts
 from mistral_tui.sanitize import one_line
 
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F8_E4M3": "float8_e4m3"}
-_VERSION = re.compile(rb'"version"\s*:\s*"(v\d+)"')
-_HEAD = 1 << 16
 _MOST_FOLDERS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A model folder. `problem` is the sentence that opening it would end with; then the
-    other values are empty. `dtype` is "" for .pth files, which only torch can read."""
+    other values are empty. `capabilities` are those of its tokenizer; whether the weights
+    learned them, no file says."""
 
     name: str
     path: str
@@ -97,7 +96,7 @@ def _listed(folder: Path) -> Listed:
     name, path = _name(folder), str(folder.absolute())
     try:
         found = inspect_folder(folder)
-        version = _tokenizer(folder)
+        tokenizer = tokenizer_facts(folder, found.config.vocab_size)
     except ForeignModel:
         raise
     except InferenceError as error:
@@ -114,8 +113,8 @@ def _listed(folder: Path) -> Listed:
         nbytes=found.nbytes,
         context=config.max_position_embeddings,
         layout=found.layout,
-        tokenizer=version,
-        capabilities=_capabilities(folder, version),
+        tokenizer=tokenizer.label,
+        capabilities=("instruct", *tokenizer.capabilities),
     )
 
 
@@ -125,32 +124,6 @@ def _dtype(found: ModelFolder) -> str:
     for info in found.tensors.values():
         counts[info.dtype] += info.nbytes
     return _DTYPES.get(counts.most_common(1)[0][0], "") if counts else ""
-
-
-def _tokenizer(folder: Path) -> str:
-    """The tokenizer's kind and version, as far as its file's name or head tell."""
-    path = find_tokenizer(folder)
-    if path.name != "tekken.json":
-        return f"spm {path.suffix[1:]}" if path.suffix != ".model" else "spm"
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-        file.seek(max(0, path.stat().st_size - _HEAD))
-        match = _VERSION.search(head) or _VERSION.search(file.read(_HEAD))
-    return f"tekken {match[1].decode()}" if match else "tekken"
-
-
-def _capabilities(folder: Path, version: str) -> tuple[str, ...]:
-    """What the tokenizer has control tokens for; whether the weights learned it, none says."""
-    if (folder / "starter.json").is_file():
-        return ("instruct",)
-    number = re.search(r"v(\d+)", version)
-    of = int(number[1]) if number else 1
-    names = ["instruct"]
-    if of >= 3:
-        names.append("fim")
-    if of >= 2:
-        names.append("tools")
-    return tuple(names)
 
 
 def as_json(found: Iterable[Listed]) -> str:
@@ -166,7 +139,7 @@ def as_table(found: list[Listed]) -> str:
         (
             one_line(model.name, 44),
             _count(model),
-            model.dtype or "pth",
+            model.dtype,
             f"{model.nbytes / 1e9:.1f} GB"
             if model.nbytes >= 1e9
             else f"{model.nbytes / 1e6:.0f} MB",

@@ -146,6 +146,7 @@ def chat(
         max_tokens=max_tokens,
         seed=seed,
     )
+    _check(sampling)
     choice = _choice(model, device, dtype, threads, attention, lora, instruct=instruct)
     if prompt is not None:
         _print_answer(choice, sampling, prompt, system, as_json)
@@ -175,6 +176,7 @@ def demo(
 
     choice = _choice(model, device, dtype, threads, attention, lora)
     sampling = SamplingChoice(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    _check(sampling)
     _run(lambda choice: oneshot.Demo(choice, sampling, as_json), choice)
 
 
@@ -211,6 +213,7 @@ def fim(
     sampling = SamplingChoice(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed
     )
+    _check(sampling)
     _run(lambda choice: oneshot.Fim(choice, sampling, as_json, *texts), choice)
 
 
@@ -230,6 +233,9 @@ def models(
     """List the models on disk: parameters, dtype, size, context, capabilities."""
     from mistral_tui import catalog
 
+    for folder in folders or ():
+        if not Path(_text(folder)).expanduser().is_dir():
+            fail(f"{_text(folder)} is no folder; give one that holds models.")
     found = catalog.find([Path(_text(f)).expanduser() for f in folders or ()] or catalog.places())
     typer.echo(catalog.as_json(found) if as_json else catalog.as_table(found))
 
@@ -293,6 +299,18 @@ def _print_answer(
         ),
         choice,
     )
+
+
+def _check(sampling: SamplingChoice) -> None:
+    """An impossible setting is said before a model is loaded."""
+    from inference.api import SamplingParams
+    from inference.errors import SettingError
+    from inference.limits import check
+
+    try:
+        check(sampling.over(SamplingParams()))
+    except SettingError as error:
+        fail(str(error))
 
 
 def _choice(

@@ -55,6 +55,26 @@ def test_what_the_tokenizer_can(
     assert _one(folder).capabilities == capabilities
 
 
+@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v7", "tekken-v3"])
+def test_the_list_and_the_loaded_model_agree(tmp_path: Path, version: str) -> None:
+    """Also where a bare file's version has to be guessed, and where there are several."""
+    from inference.loading import load_engine
+
+    folder = tiny.make(tmp_path / "m", tokenizer=version, dim=32, hidden_dim=32)
+    (path,) = folder.glob("*tok*") if "tekken" not in version else folder.glob("tekken*")
+    for name in (path.name, "tokenizer.model" if "tekken" not in version else path.name):
+        path = path.rename(folder / name)
+        listed, card = _one(folder), load_engine(str(folder), device="cpu").card
+        assert card is not None
+        assert listed.capabilities == card.capabilities
+        assert card.tokenizer.startswith(listed.tokenizer)
+    other = "v1" if version != "v1" else "v3"
+    (folder / f"tokenizer.model.{other}").write_bytes(tiny.data_file(other).read_bytes())
+    listed, card = _one(folder), load_engine(str(folder), device="cpu").card
+    assert card is not None
+    assert listed.capabilities == card.capabilities
+
+
 def test_every_layout_is_found(tmp_path: Path) -> None:
     weights = tiny.random_weights(tiny.PARAMS)
     hf.write(tmp_path / "hf", tiny.PARAMS, weights, shards=2)
@@ -65,7 +85,7 @@ def test_every_layout_is_found(tmp_path: Path) -> None:
     assert found["hf"].layout == "huggingface"
     assert found["hf"].dtype == "float32"
     assert found["pth"].layout == "mistral"
-    assert found["pth"].dtype == ""
+    assert found["pth"].dtype == "float32"
 
 
 def test_hugging_faces_cache_shows_repositories(tmp_path: Path) -> None:

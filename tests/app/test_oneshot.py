@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import overfit
 import tiny
 from inference import Transformer, generate
 from inference.tokenizer import Tokenizer
@@ -76,13 +77,20 @@ def test_fim_prints_the_middle(folder: Path) -> None:
     assert done.stdout.rstrip("\n") == told["middle"].rstrip("\n")
 
 
-def test_fim_ends_where_the_suffix_begins(folder: Path) -> None:
-    free = _json("fim", folder, "--prefix", "a", "--suffix", "zzzz", "--max-tokens", "20")
-    suffix = free["middle"][8:14]
-    assert suffix.strip()
-    # The suffix is a part of the prompt, so another answer comes: ask until one repeats it.
-    stopped = _json("fim", folder, "--prefix", "a", "--suffix", suffix, "--max-tokens", "20")
-    assert suffix not in stopped["middle"]
+def test_fim_ends_where_the_suffix_begins(tmp_path: Path) -> None:
+    """A model that goes on into the suffix, as they do, and would not stop by itself."""
+    folder = tmp_path / "codestral"
+    folder.mkdir()
+    (folder / "tokenizer.model.v3").write_bytes(tiny.data_file("v3").read_bytes())
+    tokenizer = Tokenizer.from_folder(folder)
+    prefix, middle, suffix = "def add(a, b):\n", "    total = a + b\n", "    return total\n"
+    rest = tokenizer._continued(middle + suffix + "\n\nprint(add(1, 2))\n")
+    overfit.teach(folder, [(tokenizer.fim_ids(prefix, suffix), rest)])
+    args = ("fim", folder, "--prefix", prefix, "--suffix", suffix, "--max-tokens", len(rest))
+    told = _json(*map(str, args))
+    assert told["middle"] == middle
+    assert told["finish_reason"] == "stop"
+    assert len(told["ids"]) < len(rest)
 
 
 def test_a_model_without_fim_tokens_says_so(tmp_path: Path) -> None:

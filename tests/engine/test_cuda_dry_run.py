@@ -5,14 +5,18 @@ What a real GPU alone can show (kernels, memory, speed) is not shown here: not r
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
+from inference import lora
+from inference.adapter import Adapter
 from inference.linear import Linear, LoraPair
 from inference.params import from_params
 from inference.transformer import Transformer
@@ -37,6 +41,8 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "lora": {},
     "moe with lora": MOE,
+    "lora, merged": {},
+    # Merged into a stack of experts is beyond it: fake tensors refuse writes into a part.
 }
 _SYNCS = {
     torch.ops.aten._local_scalar_dense.default,
@@ -68,7 +74,7 @@ class NoCrossing(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _fill(model: Transformer, dtype: torch.dtype, *, lora: bool) -> None:
+def _fill(model: Transformer, dtype: torch.dtype) -> None:
     device = torch.device("cuda")
     for mixture in model.mixtures():
         mixture.stack(device, dtype)
@@ -77,28 +83,41 @@ def _fill(model: Transformer, dtype: torch.dtype, *, lora: bool) -> None:
             if weight.is_meta:
                 empty = torch.empty(weight.shape, dtype=dtype, device=device)
                 setattr(module, name, torch.nn.Parameter(empty, requires_grad=False))
-        if lora and isinstance(module, Linear):
-            n_out, n_in = module.weight.shape
-            pair = (torch.empty(s, dtype=dtype, device=device) for s in ((8, n_in), (n_out, 8)))
-            module.lora = LoraPair(*pair, 2.0)
-    if lora and model.mixtures():
-        for mixture in model.mixtures():
-            for name, stack in mixture._stacks.items():
-                # What gather_lora makes: assigning into parts is beyond fake tensors.
-                n_experts, n_out, n_in = stack.weight.shape
-                stack.a = torch.empty((n_experts, 8, n_in), dtype=dtype, device=device)
-                stack.b = torch.empty((n_experts, n_out, 8), dtype=dtype, device=device)
-                assert name in ("w1", "w2", "w3")
+
+
+def _adapter(path: Path, model: Transformer) -> Path:
+    """One on every linear layer, of rank 8."""
+    pairs = {}
+    for name, n_in, n_out in model.config.linears():
+        pairs[f"{name}.lora_A.weight"] = torch.ones(8, n_in)
+        pairs[f"{name}.lora_B.weight"] = torch.ones(n_out, 8)
+    save_file(pairs, str(path))
+    return path
+
+
+def _read(adapter: Adapter, model: Transformer) -> dict[str, LoraPair]:
+    def empty(*shape: int) -> torch.Tensor:
+        return torch.empty(shape, dtype=model.dtype, device=model.device)
+
+    linears = model.config.linears()
+    return {n: LoraPair(empty(8, i), empty(o, 8), adapter.scaling) for n, i, o in linears}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("case", CASES)
-def test_prefill_and_decode_stay_on_the_device(case: str, dtype: torch.dtype) -> None:
+def test_prefill_and_decode_stay_on_the_device(
+    monkeypatch: pytest.MonkeyPatch, case: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
     config = from_params({**tiny.PARAMS, "vocab_size": 512, **CASES[case]})
     with torch.device("meta"):
         model = Transformer(config)
+    adapter = _adapter(tmp_path / "lora.safetensors", model)
     with FakeTensorMode(allow_non_fake_inputs=True), NoCrossing() as guard:
-        _fill(model, dtype, lora="lora" in case)
+        _fill(model, dtype)
+        if "lora" in case:
+            # Reading the file is left out: fake tensors have no place in it.
+            monkeypatch.setattr(lora, "_read", _read)
+            model.load_lora(adapter, merge="merged" in case)
         cache = model.new_cache()
         for count in (40, 300, 1, 1):  # a first chunk, one that makes the cache grow, tokens
             tokens = torch.zeros((1, count), dtype=torch.long, device="cuda")

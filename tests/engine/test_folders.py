@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import struct
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import hf
 import tiny
 from inference.config import ModelConfig
 from inference.errors import CheckpointError, InferenceError, SettingError, TokenizerError
@@ -135,6 +137,216 @@ def test_a_broken_folder_is_one_sentence(folder: Path, what: str) -> None:
     assert "\n" not in sentence
     with pytest.raises(InferenceError):
         load_engine(str(folder), device="cpu")
+
+
+# ── every layout ────────────────────────────────────────────────────────────────────
+
+SMALL: dict[str, Any] = {**tiny.PARAMS, "vocab_size": 64}
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of each kind, without tokenizers."""
+    place = tmp_path_factory.mktemp("layouts")
+    weights = tiny.random_weights(SMALL)
+    tiny.write(place / "native", SMALL, weights)
+    tiny.write(place / "parts", SMALL, weights, "shards")
+    tiny.write(place / "pth", SMALL, weights, "pth")
+    hf.write(place / "hf", SMALL, weights)
+    hf.write(place / "shards", SMALL, weights, shards=2)
+    return place
+
+
+def _config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _drop(*names: str) -> Callable[[Path], object]:
+    return lambda f: [(f / name).unlink() for name in names]
+
+
+INDEX = "model.safetensors.index.json"
+BROKEN_LAYOUTS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "no config.json": ("hf", _drop("config.json"), "has no params.json and no config.json"),
+    "another family": (
+        "hf",
+        lambda f: _config(f, architectures=["MambaForCausalLM"]),
+        "names the architecture MambaForCausalLM",
+    ),
+    "a shape that disagrees": (
+        "hf",
+        lambda f: _config(f, intermediate_size=97),
+        "model.layers.0.mlp.down_proj.weight is (64, 96) where",
+    ),
+    "an unknown key": ("hf", lambda f: _config(f, n_flux=3), '"n_flux"'),
+    "no weights": ("hf", _drop("model.safetensors"), "has no model.safetensors or its shards"),
+    "pickles of Hugging Face": (
+        "hf",
+        lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
+        "pytorch_model.bin files, which this version does not read",
+    ),
+    "an adapter of PEFT": (
+        "hf",
+        lambda f: (f / "config.json").rename(f / "adapter_config.json"),
+        "holds a PEFT adapter, not a model",
+    ),
+    "a missing shard": (
+        "shards",
+        _drop("model-00002-of-00002.safetensors"),
+        f"lacks model-00002-of-00002.safetensors that {INDEX} names",
+    ),
+    "a missing shard without an index": (
+        "shards",
+        _drop("model-00001-of-00002.safetensors", INDEX),
+        "has 1 of 2 parts of its weights",
+    ),
+    "a missing part": (
+        "parts",
+        _drop("consolidated-00003-of-00003.safetensors"),
+        "has 2 of 3 parts of its weights",
+    ),
+    "several pickles": (
+        "pth",
+        lambda f: shutil.copy(f / "consolidated.00.pth", f / "consolidated.01.pth"),
+        "split for several GPUs",
+    ),
+    "a pickle of another shape": (
+        "pth",
+        lambda f: _params(f, dim=32),
+        "where (",
+    ),
+    "half a pickle": (
+        "pth",
+        lambda f: os.truncate(f / "consolidated.00.pth", 50_000),
+        "is damaged, truncated",
+    ),
+    "a pickle of code": (
+        "pth",
+        lambda f: torch.save({"norm.weight": print}, f / "consolidated.00.pth"),
+        "wants to run code",
+    ),
+    "Mistral's weights with Hugging Face's config": (
+        "hf",
+        lambda f: (f / "model.safetensors").rename(f / "consolidated.safetensors"),
+        "but no params.json; copy it beside them",
+    ),
+    "an adapter": (
+        "native",
+        lambda f: (f / "consolidated.safetensors").rename(f / "lora.safetensors"),
+        "holds an adapter, not a model",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_LAYOUTS)
+def test_a_broken_folder_of_any_layout(layouts: Path, tmp_path: Path, what: str) -> None:
+    model, damage, words = BROKEN_LAYOUTS[what]
+    folder = Path(shutil.copytree(layouts / model, tmp_path / model))
+    damage(folder)
+    with pytest.raises(CheckpointError) as caught:
+        inspect_folder(folder, tokenizer=False)
+    sentence = str(caught.value)
+    assert words in sentence
+    assert sentence.endswith(".")
+    with pytest.raises(CheckpointError):
+        Transformer.from_folder(folder)
+
+
+@pytest.mark.parametrize("model", ["native", "parts", "pth", "hf", "shards"])
+def test_what_is_said_of_a_sound_folder(layouts: Path, model: str) -> None:
+    found = inspect_folder(layouts / model, tokenizer=False)
+    assert found.layout == ("huggingface" if model in ("hf", "shards") else "mistral")
+    assert found.config.vocab_size == 64
+    assert len(found.files) == {"parts": 3, "shards": 2}.get(model, 1)
+    assert found.nbytes == sum(path.stat().st_size for path in found.files)
+    assert sum(info.nbytes for info in found.tensors.values()) == 4 * found.config.n_params
+    assert found.notes == ()
+
+
+def _both(layouts: Path, folder: Path, *models: str) -> Path:
+    for model in models:
+        shutil.copytree(layouts / model, folder, dirs_exist_ok=True)
+    return folder
+
+
+def test_of_two_layouts_mistrals_is_taken_and_said(layouts: Path, tmp_path: Path) -> None:
+    for model in ("hf", "shards"):
+        found = inspect_folder(_both(layouts, tmp_path / model, "native", model), tokenizer=False)
+        assert found.layout == "mistral"
+        (note,) = found.notes
+        assert "in Mistral's and in Hugging Face's layout; Mistral's was taken" in note
+
+
+def test_the_layout_that_is_not_taken_may_lack_what_it_likes(layouts: Path, tmp_path: Path) -> None:
+    """As downloads of `consolidated*` and `*.json` leave it."""
+    folder = _both(layouts, tmp_path / "m", "native", "shards")
+    for shard in folder.glob("model-*"):
+        shard.unlink()
+    assert inspect_folder(folder, tokenizer=False).notes == ()
+
+
+def test_hugging_faces_weights_beside_params_json(layouts: Path, tmp_path: Path) -> None:
+    folder = _both(layouts, tmp_path / "m", "hf")
+    shutil.copy(layouts / "native" / "params.json", folder)
+    found = inspect_folder(folder, tokenizer=False)
+    assert found.layout == "huggingface"
+    assert "weights in Hugging Face's layout only" in found.notes[0]
+
+
+def test_safetensors_are_taken_before_a_pickle(layouts: Path, tmp_path: Path) -> None:
+    folder = _both(layouts, tmp_path / "m", "native", "pth")
+    found = inspect_folder(folder, tokenizer=False)
+    assert found.files == (folder / "consolidated.safetensors",)
+    assert found.notes == ("consolidated.safetensors was taken, consolidated.00.pth was not.",)
+
+
+def _module(weights: dict[str, torch.Tensor]) -> Any:
+    """As a module's state_dict is saved, its parts' versions among the attributes."""
+    state = OrderedDict(weights)
+    state._metadata = OrderedDict({"": {"version": 1}, "norm": {"version": 1}})  # type: ignore[attr-defined]
+    return state
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        dict,
+        _module,
+        lambda w: {n: t.bfloat16() for n, t in w.items()},
+        lambda w: {n: t.requires_grad_() for n, t in w.items()},
+        lambda w: {n: torch.cat([t.new_ones(3, *t.shape[1:]), t])[3:] for n, t in w.items()},
+        lambda w: {**w, "output.weight": w["tok_embeddings.weight"]},
+    ],
+    ids=["dict", "module", "bf16", "with gradients", "parts of storages", "shared"],
+)
+def test_a_pickle_is_read_as_torch_reads_it(
+    layouts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrap: Any
+) -> None:
+    folder = Path(shutil.copytree(layouts / "pth", tmp_path / "pth"))
+    path = folder / "consolidated.00.pth"
+    torch.save(wrap(tiny.random_weights(SMALL)), path)
+    expected = torch.load(path, weights_only=True)
+    monkeypatch.delattr(torch, "load")  # it is no part of ours
+    state = Transformer.from_folder(folder).state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_shards_are_found_without_their_index(layouts: Path, tmp_path: Path) -> None:
+    folder = _both(layouts, tmp_path / "m", "shards")
+    (folder / INDEX).unlink()
+    assert len(inspect_folder(folder, tokenizer=False).files) == 2
+
+
+def test_notes_reach_the_card(folder: Path) -> None:
+    shutil.copy(folder / "consolidated.safetensors", folder / "consolidated.00.pth")
+    card = load_engine(str(folder), device="cpu").card
+    assert card is not None
+    assert "consolidated.safetensors was taken, consolidated.00.pth was not." in card.notes
+
+
+# ── what else can be given ──────────────────────────────────────────────────────────
 
 
 def test_paths_that_are_no_folder(tmp_path: Path) -> None:

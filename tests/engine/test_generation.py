@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
+from inference.api import SamplingParams
 from inference.errors import ContextFull, RequestError, SettingError
 from inference.generation import generate, prefill
 from inference.transformer import Transformer
@@ -160,3 +162,38 @@ def test_cache_grows_and_keeps_what_it_holds(model: Transformer) -> None:
     whole = model(torch.tensor([ids]), model.new_cache())[0, -1]
     assert grown is not None
     torch.testing.assert_close(grown, whole, atol=1e-4, rtol=0)
+
+
+def test_every_setting_of_the_sampling_counts(model: Transformer) -> None:
+    warm = SamplingParams(temperature=1.5, seed=5, max_tokens=3)
+    first, _ = generate(PROMPTS, model, max_tokens=9, sampling=warm)
+    again, _ = generate(PROMPTS, model, max_tokens=9, sampling=warm)
+    other, _ = generate(PROMPTS, model, max_tokens=9, sampling=warm, seed=6)
+    assert first == again != other
+    assert [len(ids) for ids in first] == [3] * len(PROMPTS)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "words"),
+    [
+        ([1, 32768], {}, "token id 32768; the model's are 0 to 32,767"),
+        ([1, -1], {}, "token id -1"),
+        ([1, 2.5], {}, "whole numbers"),
+        ([1, 2], {"chunk_size": -1}, "chunk_size is -1"),
+        ([1, 2], {"chunk_size": 0}, "chunk_size is 0"),
+        ([1, 2], {"max_tokens": 2.0}, "max_tokens is 2.0"),
+        ([1, 2], {"eos_id": "x"}, "eos_id is 'x'"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_one_sentence(
+    model: Transformer, prompt: Any, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises((RequestError, SettingError), match=words):
+        generate([prompt], model, **{"max_tokens": 2, **options})
+
+
+def test_prompts_may_be_arrays(model: Transformer) -> None:
+    plain = generate([[1, 5, 9]], model, max_tokens=3, eos_id=7)
+    for prompt in (np.array([1, 5, 9]), torch.tensor([1, 5, 9]), (1, 5, 9)):
+        assert generate([prompt], model, max_tokens=3, eos_id=np.int64(7)) == plain  # type: ignore[list-item]

@@ -112,6 +112,21 @@ def test_a_vision_part_is_left_aside(tmp_path: Path) -> None:
         Transformer.from_folder(blind)
 
 
+def test_the_outer_word_on_tied_embeddings_counts(tmp_path: Path) -> None:
+    params = {**PARAMS, "tied_embeddings": True}
+    weights = tiny.random_weights(params)
+    folder = hf.write(tmp_path / "hf", params, weights)
+    text = json.loads((folder / "config.json").read_text())
+    whole = {
+        "architectures": ["Mistral3ForConditionalGeneration"],
+        "tie_word_embeddings": True,
+        "text_config": {**text, "architectures": None, "tie_word_embeddings": False},
+    }
+    (folder / "config.json").write_text(json.dumps(whole))
+    plain = Transformer.from_folder(tiny.write(tmp_path / "plain", params, weights))
+    assert torch.equal(Transformer.from_folder(folder)(TOKENS), plain(TOKENS))
+
+
 @pytest.mark.parametrize("prefix", ["language_model.", "model.language_model."])
 def test_the_text_model_of_a_multimodal_hugging_face_folder(tmp_path: Path, prefix: str) -> None:
     weights = tiny.random_weights(PARAMS)
@@ -162,6 +177,99 @@ def test_one_dtype_is_made_of_several(tmp_path: Path) -> None:
     mixed = {n: w if w.dim() == 1 else w.bfloat16() for n, w in weights.items()}
     model = Transformer.from_folder(tiny.write(tmp_path, PARAMS, mixed))
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+# ── what transformers makes of a config.json ────────────────────────────────────────
+
+
+def _changed(folder: Path, **changes: Any) -> Path:
+    """`config.json` with other values; ... takes a key out."""
+    path = folder / "config.json"
+    values = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in values.items() if v is not ...}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes"),
+    [
+        (MOE, {"rope_parameters": ...}),
+        ({}, {"rope_parameters": ...}),
+        ({}, {"rope_parameters": ..., "rope_theta": 5e5}),
+        ({}, {"rope_parameters": ..., "rope_theta": 1e4, "rope_scaling": None}),
+        ({"n_heads": 8, "n_kv_heads": 8, "head_dim": 8}, {"num_key_value_heads": ...}),
+        ({"head_dim": 16}, {"head_dim": ...}),
+        ({}, {"sliding_window": 9}),
+        ({}, {"layer_types": ...}),
+    ],
+    ids=str,
+)
+def test_what_a_config_leaves_out_means_what_it_means_there(
+    tmp_path: Path, shape: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    params = {**PARAMS, **shape}
+    folder = _changed(hf.write(tmp_path, params, tiny.random_weights(params)), **changes)
+    with torch.inference_mode():
+        expected = hf.run(folder)(TOKENS).logits
+    ours = Transformer.from_folder(folder)(TOKENS, last_only=False)
+    assert (ours - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_a_missing_window_is_the_default_one(tmp_path: Path) -> None:
+    folder = hf.write(tmp_path, PARAMS, tiny.random_weights(PARAMS))
+    assert inspect_folder(folder, tokenizer=False).config.windows == (None,)
+    _changed(folder, sliding_window=...)
+    assert inspect_folder(folder, tokenizer=False).config.windows == (4096,)
+
+
+@pytest.mark.parametrize("own_head", [False, True])
+def test_a_tied_model_with_a_head_of_its_own(tmp_path: Path, own_head: bool) -> None:
+    """transformers takes the head that is in the file, whatever the config says."""
+    from safetensors.torch import load_file
+
+    params = {**PARAMS, "tied_embeddings": True}
+    folder = hf.write(tmp_path, params, tiny.random_weights(params))
+    if own_head:
+        state = load_file(folder / "model.safetensors")
+        state["lm_head.weight"] = torch.randn(512, 64, generator=torch.Generator().manual_seed(9))
+        save_file(state, str(folder / "model.safetensors"), {"format": "pt"})
+    with torch.inference_mode():
+        expected = hf.run(folder)(TOKENS).logits
+    ours = Transformer.from_folder(folder)(TOKENS, last_only=False)
+    assert (ours - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "which differ"),
+        ({"sliding_window": 9, "use_sliding_window": False}, "says not to use it"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "scales positions by"),
+        ({"quantization_config": {"quant_method": "awq"}}, "only fp8"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"q_lora_rank": 64}, "q_lora_rank"),
+    ],
+    ids=str,
+)
+def test_what_a_config_says_otherwise_is_refused_by_name(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    folder = _changed(hf.write(tmp_path, PARAMS, tiny.random_weights(PARAMS)), **changes)
+    with pytest.raises(CheckpointError, match=words):
+        inspect_folder(folder, tokenizer=False)
+
+
+def test_ministral_3_without_its_positions_and_llama_with_a_window_are_refused(
+    tmp_path: Path,
+) -> None:
+    folder = hf.write(tmp_path, PARAMS, tiny.random_weights(PARAMS))
+    _changed(folder, architectures=["Ministral3ForCausalLM"], rope_parameters=...)
+    with pytest.raises(CheckpointError, match='lacks "rope_parameters"'):
+        inspect_folder(folder, tokenizer=False)
+    _changed(folder, architectures=["LlamaForCausalLM"], sliding_window=7)
+    with pytest.raises(CheckpointError, match="sliding_window"):
+        inspect_folder(folder, tokenizer=False)
 
 
 # ── memory ──────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -62,50 +65,78 @@ def _write(folder: Path, params: dict[str, Any], files: str) -> Path:
     return tiny.write(folder, params, weights, files)
 
 
-def _compare(model: Transformer, theirs: PreTrainedModel, ids: list[int]) -> None:
-    """Same logits to 1e-5 of the largest, same logprobs to 1e-4, the same 24 greedy tokens."""
+@dataclass(frozen=True)
+class Oracle:
+    """What transformers computes: logits of every position, and what it goes on with."""
+
+    ids: list[int]
+    logits: torch.Tensor
+    greedy: list[int]
+
+
+def _oracle(theirs: PreTrainedModel, ids: list[int]) -> Oracle:
     tokens = torch.tensor([ids])
     with torch.inference_mode():
-        expected = theirs(tokens).logits.float()
-    bound = 1e-5 * expected.abs().max()
-    for chunk in (len(ids), 17):
-        cache, parts = model.new_cache(), []
-        for start in range(0, len(ids), chunk):
-            part = tokens[:, start : start + chunk]
-            parts.append(model(part, cache, last_only=False))
-        ours = torch.cat(parts, dim=1)
-        assert (ours - expected).abs().max() < bound
-        logprobs = ours.log_softmax(-1) - expected.log_softmax(-1)
-        assert logprobs.abs().max() < 1e-4
-    (greedy,), _ = generate([ids], model, max_tokens=24, temperature=0)
-    wanted = theirs.generate(
+        logits = theirs(tokens).logits.float()
+    more = theirs.generate(
         tokens, max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0
     )
-    assert greedy == wanted[0, len(ids) :].tolist()
+    return Oracle(ids, logits, more[0, len(ids) :].tolist())
+
+
+def _compare(model: Transformer, oracle: Oracle) -> None:
+    """Same logits to 1e-5 of the largest, same logprobs to 1e-4, the same 24 greedy tokens."""
+    ids, expected = oracle.ids, oracle.logits
+    for chunk in (len(ids), 17):
+        cache = model.new_cache()
+        parts = [
+            model(torch.tensor([ids[start : start + chunk]]), cache, last_only=False)
+            for start in range(0, len(ids), chunk)
+        ]
+        ours = torch.cat(parts, dim=1)
+        assert (ours - expected).abs().max() < 1e-5 * expected.abs().max()
+        assert (ours.log_softmax(-1) - expected.log_softmax(-1)).abs().max() < 1e-4
+    (greedy,), _ = generate([ids], model, max_tokens=24, temperature=0)
+    assert greedy == oracle.greedy
+
+
+@pytest.fixture(scope="module")
+def oracles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Oracle]:
+    """transformers on each case, run once."""
+
+    @functools.cache
+    def oracle(case: str) -> Oracle:
+        params = {**SHAPE, **CASES[case]}
+        folder = tmp_path_factory.mktemp("theirs")
+        theirs = hf.run(hf.write(folder, params, tiny.random_weights(params)))
+        ids = torch.randint(3, 512, (60,), generator=torch.Generator().manual_seed(1))
+        return _oracle(theirs, ids.tolist())
+
+    return oracle
 
 
 @pytest.mark.parametrize("files", FILES)
 @pytest.mark.parametrize("case", CASES)
-def test_random_model_equals_transformers(tmp_path: Path, case: str, files: str) -> None:
-    params = {**SHAPE, **CASES[case]}
-    model = Transformer.from_folder(_write(tmp_path / "ours", params, files))
-    theirs = hf.run(hf.write(tmp_path / "theirs", params, tiny.random_weights(params)))
-    ids = torch.randint(3, 512, (60,), generator=torch.Generator().manual_seed(1)).tolist()
-    _compare(model, theirs, ids)
+def test_random_model_equals_transformers(
+    tmp_path: Path, oracles: Callable[[str], Oracle], case: str, files: str
+) -> None:
+    folder = _write(tmp_path, {**SHAPE, **CASES[case]}, files)
+    _compare(Transformer.from_folder(folder), oracles(case))
 
 
 def test_llama_of_the_same_maths_equals_transformers(tmp_path: Path) -> None:
     folder = hf.write(tmp_path, SHAPE, tiny.random_weights(SHAPE), architecture="Llama")
     theirs = hf.run(folder)
     assert type(theirs).__name__ == "LlamaForCausalLM"
-    _compare(Transformer.from_folder(folder), theirs, list(range(3, 60)))
+    _compare(Transformer.from_folder(folder), _oracle(theirs, list(range(3, 60))))
 
 
 def test_the_first_mixtral_files_equal_transformers(tmp_path: Path) -> None:
     params = {**SHAPE, **MOE}
     weights = tiny.random_weights(params)
     model = Transformer.from_folder(tiny.write(tmp_path / "ours", params, weights, "2023"))
-    _compare(model, hf.run(hf.write(tmp_path / "theirs", params, weights)), list(range(3, 60)))
+    theirs = hf.run(hf.write(tmp_path / "theirs", params, weights))
+    _compare(model, _oracle(theirs, list(range(3, 60))))
 
 
 def test_every_case_computes_something_else(tmp_path: Path) -> None:
@@ -141,7 +172,8 @@ def test_starter_model_equals_transformers(starter_folder: Path, tmp_path: Path)
     model = Transformer.from_folder(starter_folder, dtype=torch.float32)
     ids = Tokenizer.from_folder(starter_folder).encode_text(TEXT * 4)
     assert len(ids) > 150
-    _compare(model, hf.run(hf.write(tmp_path, params, dict(model.state_dict()))), ids)
+    theirs = hf.run(hf.write(tmp_path, params, dict(model.state_dict())))
+    _compare(model, _oracle(theirs, ids))
 
 
 def test_bf16_upcast_of_prefill_agrees_with_fp32(starter_folder: Path) -> None:

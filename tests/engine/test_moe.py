@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 import tiny
-from inference import moe
 from inference.linear import LoraPair
 from inference.moe import FeedForward, MoE
 from inference.params import from_params
@@ -108,8 +107,9 @@ def test_an_expert_nobody_chose_is_not_computed() -> None:
     assert len(asked) == 2
 
 
-def test_gathering_is_for_few_rows_only() -> None:
-    assert 1 <= moe._GATHER_ROWS <= 16
+def test_a_stack_is_not_converted_in_silence() -> None:
+    with pytest.raises(RuntimeError, match="device= and dtype="):
+        _stacked(_mixture()).to(torch.bfloat16)
 
 
 def test_loading_into_a_stack_is_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

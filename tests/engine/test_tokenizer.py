@@ -451,3 +451,27 @@ def test_a_panic_of_tiktoken_is_one_sentence(tmp_path: Path) -> None:
     assert tokenizer.encode_text("Hi")
     with pytest.raises(RequestError, match="does not take this text"):
         tokenizer.encode_text("☠")
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+    ],
+    ids=lambda chunk: chunk["type"],
+)
+def test_images_and_audio_are_refused_before_anything_opens_them(
+    tokenizer: Tokenizer, chunk: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizer.mistral, "encode_chat_completion", lambda *args: 1 / 0)
+    content = [{"type": "text", "text": "What is this?"}, chunk]
+    with pytest.raises(RequestError, match="reads text only"):
+        tokenizer.encode_chat_completion([{"role": "user", "content": content}])
+
+
+def test_text_in_pieces_is_text(tokenizer: Tokenizer) -> None:
+    pieces = [{"type": "text", "text": "Hello"}]
+    assert tokenizer.encode_chat_completion([{"role": "user", "content": pieces}]).tokens == (
+        tokenizer.encode_chat_completion([{"role": "user", "content": "Hello"}]).tokens
+    )
