@@ -36,6 +36,14 @@ def one_line(text: str, most: int = 200) -> str:
     return "".join(c if c.isprintable() else "·" for c in text)
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with `~` in place; `~nobody` stays as it is, and is then not found."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 class DuplicateKey(ValueError):
     """A JSON object that names something twice; readers disagree which one counts."""
 

@@ -13,7 +13,8 @@ from inference.config import ModelConfig
 from inference.errors import CheckpointError, TokenizerError
 from inference.files import one_line, read_json, regular_size, sentences
 from inference.naming import check_tensors, has_own_head
-from inference.safetensors_header import TensorInfo, read_headers, read_pickled
+from inference.pickled import read_pickled
+from inference.safetensors_header import TensorInfo, read_headers
 
 Layout = Literal["mistral", "huggingface"]
 

@@ -44,6 +44,9 @@ class Linear(nn.Linear):
         super().__init__(n_in, n_out, bias=False)
         self.lora: LoraPair | None = None
 
+    def reset_parameters(self) -> None:
+        """Nothing: weights come from files."""
+
     def forward(self, x: Tensor) -> Tensor:
         out = linear(x, self.weight)
         return out if self.lora is None else out + self.lora(x)

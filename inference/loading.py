@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -15,6 +14,7 @@ from inference.api import ModelCard, SamplingParams, Shape
 from inference.attention import pick_backend
 from inference.engine import Engine
 from inference.errors import CheckpointError, SettingError
+from inference.files import expanded, sentences
 from inference.folder import ModelFolder, inspect_folder
 from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
@@ -32,6 +32,7 @@ _DTYPES = {
 _MOST_THREADS = 1024
 
 
+@sentences()
 def load_engine(
     model: str,
     *,
@@ -67,11 +68,11 @@ def load_engine(
     if is_starter:
         folder = starter.ensure(progress, fetch=fetch, source=source or None, cancelled=cancelled)
     else:
-        folder = Path(model).expanduser()
+        folder = expanded(model)
     found = inspect_folder(folder)
     if lora:
         # Before minutes are spent on the weights.
-        inspect_adapter(Path(lora).expanduser(), found.config)
+        inspect_adapter(expanded(lora), found.config)
     folder = folder.resolve()
     progress("opening", 0, 0)
     # The tokenizer first: a folder that lacks it should not make the user wait for weights.
@@ -125,7 +126,7 @@ def load_engine(
         sampling=starter.SAMPLING if known_starter else SamplingParams(),
         notice=starter.NOTICE if known_starter else "",
         attention=weights.attention,
-        adapter=str(Path(lora).expanduser().resolve()) if lora else "",
+        adapter=str(expanded(lora).resolve()) if lora else "",
         notes=tuple(note for note in notes if note),
     )
     return Engine(weights, tokenizer, card)

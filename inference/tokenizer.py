@@ -26,6 +26,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from inference.api import Message
 from inference.errors import InferenceError, RequestError, TokenizerError
+from inference.files import expanded
 from inference.parse import Parser, Reply, collect
 from inference.tokenizer_files import TokenizerFile, brief, is_failure, load_file, load_folder
 
@@ -75,7 +76,7 @@ class Tokenizer:
         Raises:
             TokenizerError: none there, or not readable; one sentence.
         """
-        return cls(load_folder(Path(folder).expanduser(), vocab_size))
+        return cls(load_folder(expanded(folder), vocab_size))
 
     @classmethod
     def from_file(cls, path: str | Path) -> Tokenizer:
@@ -84,7 +85,7 @@ class Tokenizer:
         Raises:
             TokenizerError: missing, of another kind, or not readable; one sentence.
         """
-        return cls(load_file(Path(path).expanduser()))
+        return cls(load_file(expanded(path)))
 
     @classmethod
     def v3(cls) -> Tokenizer:

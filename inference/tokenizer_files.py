@@ -27,7 +27,7 @@ from mistral_common.tokens.tokenizers.sentencepiece import SentencePieceTokenize
 from pydantic import ValidationError
 
 from inference.errors import CheckpointError, TokenizerError
-from inference.files import read_bytes, regular_size
+from inference.files import one_line, read_bytes, regular_size
 from inference.folder import find_tokenizer
 
 VERSIONS = ("v15", "v13", "v11", "v7m1", "v7", "v3", "v2", "v1")
@@ -148,7 +148,7 @@ def brief(error: BaseException) -> str:
         text = "it has a run of whitespace that is too long"
     lines = text.strip().splitlines()
     text = lines[0] if lines else type(error).__name__
-    return (text if len(text) <= 160 else text[:157] + "…").rstrip(".:")
+    return one_line(text, 160).rstrip(".:")
 
 
 # ── which file ────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ from inference.adapter import Adapter
 from inference.attention import Backend, Span, attend, pick_backend
 from inference.cache import KVCache
 from inference.config import ModelConfig
+from inference.files import expanded
 from inference.linear import Linear
 from inference.moe import FeedForward, MoE
 
@@ -147,7 +148,7 @@ class Transformer(nn.Module):
         from inference.checkpoint import load_weights
         from inference.folder import inspect_folder
 
-        found = inspect_folder(Path(folder).expanduser(), tokenizer=False)
+        found = inspect_folder(expanded(folder), tokenizer=False)
         with torch.device("meta"):
             model = cls(found.config)
         load_weights(model, found, device=torch.device(device), dtype=dtype, progress=progress)
@@ -175,7 +176,7 @@ class Transformer(nn.Module):
         """
         from inference.lora import load_lora
 
-        return load_lora(self, Path(path).expanduser(), scaling=scaling, merge=merge)
+        return load_lora(self, expanded(path), scaling=scaling, merge=merge)
 
     def remove_lora(self) -> None:
         """Take the adapter off; the weights are exactly those from before."""

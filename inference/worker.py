@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inference import starter, wire
@@ -35,6 +34,7 @@ from inference.api import (
     UnloadModel,
 )
 from inference.errors import InferenceError, RequestError
+from inference.files import expanded
 from inference.folder import inspect_folder
 from inference.outbox import Outbox
 from inference.readahead import read_ahead
@@ -128,9 +128,9 @@ class Worker:
         self._outbox.put(LoadProgress(request.id, "starting the engine", 0, 0))
         if request.model != starter.NAME:
             # A mistyped folder should not cost the model that is loaded.
-            found = inspect_folder(Path(request.model).expanduser())
+            found = inspect_folder(expanded(request.model))
             if request.lora:
-                inspect_adapter(Path(request.lora).expanduser(), found.config)
+                inspect_adapter(expanded(request.lora), found.config)
             read_ahead(found.files)
         self._unload()  # the old model goes before the new one needs room
         from inference.loading import load_engine
