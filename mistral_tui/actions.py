@@ -8,12 +8,13 @@ from typing import Literal
 
 from textual.binding import Binding
 
-Where = Literal["app", "prompt", "transcript"]
+Where = Literal["app", "prompt", "transcript", "message"]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`id` is also the name of the `action_…` method that does it."""
+    """`id` is also the name of the `action_…` method that does it; the widget itself has
+    those of `message`."""
 
     id: str
     title: str
@@ -54,6 +55,12 @@ ACTIONS: tuple[Action, ...] = (
         "prompt",
         False,
     ),
+    Action(
+        "edit_prompt",
+        "Write in your editor",
+        "Write in $VISUAL or $EDITOR.",
+        ("f4",),
+    ),
     Action("stop", "Stop answering", "Stop; what was answered so far is kept.", ("escape",)),
     Action(
         "scroll_page_up", "Scroll up", "Scroll the conversation up.", ("pageup",), palette=False
@@ -67,6 +74,12 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("follow", "Go to the end", "Go to the end and follow the answer.", ("ctrl+end",)),
     Action("new", "New conversation", "Start a new conversation.", ("ctrl+n",)),
+    Action(
+        "history",
+        "Conversations",
+        "All conversations: open, search, rename, pin, delete, export.",
+        ("ctrl+l",),
+    ),
     Action("copy_answer", "Copy the last answer", "Copy the last answer.", ("ctrl+o",)),
     Action(
         "copy_code",
@@ -87,6 +100,79 @@ ACTIONS: tuple[Action, ...] = (
         "Move between prompt and conversation; there j, k, g, G scroll.",
         ("tab",),
         palette=False,
+    ),
+    Action(
+        "message_above",
+        "Message above",
+        "In the conversation: choose the message above.",
+        ("K",),
+        "message",
+        False,
+    ),
+    Action(
+        "message_below",
+        "Message below",
+        "In the conversation: choose the message below.",
+        ("J",),
+        "message",
+        False,
+    ),
+    Action(
+        "edit_message",
+        "Edit a message",
+        "Edit the chosen message, or your last one; Enter sends it anew, beside the old one.",
+        ("e",),
+        "transcript",
+    ),
+    Action(
+        "regenerate",
+        "Another answer",
+        "Have the chosen answer, or the last one, given again, beside the old one.",
+        ("r",),
+        "transcript",
+    ),
+    Action(
+        "go_on",
+        "Go on",
+        "Let the model go on with the last answer from where it ends.",
+        ("c",),
+        "transcript",
+    ),
+    Action(
+        "previous_version",
+        "Version before",
+        "Show the version before of the chosen message, or of the last that has one.",
+        ("h",),
+        "transcript",
+    ),
+    Action(
+        "next_version",
+        "Version after",
+        "Show the version after of the chosen message, or of the last that has one.",
+        ("l",),
+        "transcript",
+    ),
+    Action(
+        "delete_turn",
+        "Delete a message",
+        "Delete the chosen message and what follows it; u brings it back.",
+        ("x",),
+        "transcript",
+    ),
+    Action("undo_delete", "Undo", "Bring back what was deleted last.", ("u",), "transcript"),
+    Action(
+        "copy_branch",
+        "Copy the branch",
+        "Copy the conversation in view, up to the chosen message, to a new one.",
+        ("b",),
+        "transcript",
+    ),
+    Action(
+        "replay",
+        "Replay",
+        "Compute the chosen answer again with its seed, and compare the tokens.",
+        ("p",),
+        "transcript",
     ),
     Action(
         "yank",
@@ -113,6 +199,9 @@ _NAMES = {
     "down": "↓",
     "end": "End",
     "tab": "Tab",
+    "left": "←",
+    "right": "→",
+    "delete": "Del",
 }
 
 

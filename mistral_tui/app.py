@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.screen import Screen
@@ -22,12 +22,15 @@ from mistral_tui import paths, themes
 from mistral_tui.actions import ACTIONS, bindings
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.sanitize import one_line, sanitize
+from mistral_tui.sending import Sender
+from mistral_tui.tree_actions import TreeActions
 from mistral_tui.widgets.prompt import Prompt
+from mistral_tui.widgets.queue import QueueLines
 from mistral_tui.widgets.status import StatusLine
 from mistral_tui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
-    from mistral_tui.conversation import Session
+    from mistral_tui.branches import Branches
     from mistral_tui.copying import Copier
     from mistral_tui.engine_client import EngineClient
     from mistral_tui.happenings import Happening
@@ -41,10 +44,10 @@ STARTER = "starter"
 _DRAFT_SECONDS = 0.5
 _AFTER_PAINT_SECONDS = 0.05
 # What works before the session is there.
-_ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "send", "newline"}
+_ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "send", "newline", "edit_prompt"}
 
 
-class ChatApp(App[int]):
+class ChatApp(TreeActions):
     """The chat. Its return value is the exit code."""
 
     TITLE = "mistral-tui"
@@ -62,6 +65,7 @@ class ChatApp(App[int]):
         sampling: SamplingChoice,
         system_prompt: str = "",
         reopen: bool = False,
+        resume: str = "",
         theme_name: str = "",
     ) -> None:
         super().__init__()
@@ -70,13 +74,13 @@ class ChatApp(App[int]):
         self._sampling = sampling
         self._system_prompt = system_prompt
         self._reopen = reopen
+        self._resume = resume
         self._draft_timer: Timer | None = None
         self._send_soon = False
-        self._sending = False  # sent, but the session has not yet begun with it
         self._tasks: set[asyncio.Task[None]] = set()
         self.begun = False
         """Whether there is a session: from then on the attributes below exist."""
-        self.session: Session
+        self.session: Branches
         self.client: EngineClient
         self.store: AsyncStore
         self.transcript: Transcript
@@ -84,11 +88,14 @@ class ChatApp(App[int]):
         self._copier: Copier
         self.prompt = Prompt(id="prompt")
         self.status = StatusLine(id="status")
+        self._sender = Sender(self)
         self._problems = self._add_themes(theme_name)
 
     def compose(self) -> ComposeResult:
         with Container(id="view"):
             yield Welcome(id="welcome")
+        yield QueueLines(self.prompt.queue)
+        yield self.prompt.menu
         yield self.prompt
         yield self.status
 
@@ -106,7 +113,7 @@ class ChatApp(App[int]):
         gc.enable()
         for problem in self._problems:
             self.notify(sanitize(problem), severity="warning", markup=False, timeout=10)
-        self._start(self._begin())
+        self.start(self._begin())
 
     async def _begin(self) -> None:
         """Bring in the rest: imports in a thread, store, session, transcript; then load."""
@@ -119,7 +126,7 @@ class ChatApp(App[int]):
         except rest.TROUBLES as error:
             self.exit(1, return_code=1, message=f"mistral-tui: {sanitize(str(error))}")
             return
-        self.session = rest.Session(
+        self.session = rest.Branches(
             self.store,
             self.client,
             self.happened,
@@ -134,13 +141,15 @@ class ChatApp(App[int]):
         self._copier = rest.Copier(self)
         self.begun = True
         self.set_interval(1.0, self._check_engine)
-        self._start(self._load())
+        self.start(self._load())
         self.prompt.remember(await self.store.recent_prompts())
-        if self._reopen:
-            if not await self.session.open_latest():
+        if self._resume:
+            await self.session.open(self._resume)
+        if self._reopen or self._resume:
+            if not self._resume and not await self.session.open_latest():
                 self.notify("There is no conversation to continue yet.", markup=False)
             elif self.session.conversation and not self.prompt.text:
-                self.prompt.put(self.session.conversation.draft)
+                self.prompt.restore(self.session.conversation.draft)
         if self._send_soon:
             self.prompt.action_send()
 
@@ -156,11 +165,11 @@ class ChatApp(App[int]):
 
     def _first_run_answered(self, fetch: bool | None) -> None:
         if fetch:
-            self._start(self._load(fetch=True))
+            self.start(self._load(fetch=True))
         else:
             self._presenter.no_model("No model yet", "Ctrl+R offers the starter model again.")
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the event loop; its foreseeable failures become notes."""
 
         async def guarded() -> None:
@@ -190,7 +199,7 @@ class ChatApp(App[int]):
         with contextlib.suppress(TimeoutError):  # what a hanging engine had said is saved now
             await asyncio.wait_for(self.session.stop(), 2)
         with contextlib.suppress(*self._backstage.TROUBLES):
-            await self.session.keep_draft(self.prompt.text)
+            await self.session.keep_draft(self.prompt.draft)
         with contextlib.suppress(*self._backstage.TROUBLES):
             await self.store.close()
 
@@ -200,14 +209,9 @@ class ChatApp(App[int]):
             return  # there is no screen any more
         self._presenter.show(event)
         if isinstance(event, self._backstage.TakenBack):
-            self._give_back(event.text)
-
-    def _give_back(self, text: str) -> None:
-        """What was not answered, or not even saved, returns to the prompt."""
-        if not self.prompt.text:
-            self.prompt.put(text)
-        else:
-            self.notify("Your message was taken back; ↑ in the prompt recalls it.", markup=False)
+            self._sender.give_back(event.text)
+        elif isinstance(event, self._backstage.ReplyEnded):
+            self._sender.ended(event.status)
 
     def _check_engine(self) -> None:
         self.session.check_engine()
@@ -215,36 +219,32 @@ class ChatApp(App[int]):
 
     # ── what the user does ──────────────────────────────────────────────────────────
 
-    async def on_prompt_sent(self, event: Prompt.Sent) -> None:
-        if not self.prompt.text.strip():
+    def on_prompt_sent(self, event: Prompt.Sent) -> None:
+        if not self.prompt.text.startswith(event.text):
             return  # Enter twice: the first one took it
-        if not self.begun:
-            self._send_soon = True
-        elif self._sending or self.session.answering:
-            self.notify("The model is still answering; Esc stops it.", markup=False)
-        elif self.session.waiting:
-            how = "" if self.session.engine == "loading" else "Ctrl+R starts it, "
-            self.notify(f"Your message waits for the model; {how}Esc takes it back.", markup=False)
-        else:
+        if self._sender.command(event.text):
+            return
+        if self.begun:
             self._stop_draft_timer()
-            self.prompt.take(event.text)
-            self._sending = True
-            self._start(self._say(event.text))
+            self._sender.message(event.text)
+        else:
+            self._send_soon = True
 
-    async def _say(self, text: str) -> None:
-        self._sending = False
-        try:
-            await self.session.say(text)
-        except self._backstage.TROUBLES:
-            self._give_back(text)
-            raise
+    def on_prompt_resumed(self) -> None:
+        self._sender.next()
+
+    def on_queue_lines_changed(self) -> None:
+        self._keep_draft_soon()
 
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        self._keep_draft_soon()
+
+    def _keep_draft_soon(self) -> None:
         self._stop_draft_timer()
-        if not self.begun:
+        if not self.begun or self.editing is not None:
             return
         self._draft_timer = self.set_timer(
-            _DRAFT_SECONDS, lambda: self._start(self.session.keep_draft(self.prompt.text))
+            _DRAFT_SECONDS, lambda: self.start(self.session.keep_draft(self.prompt.draft))
         )
 
     def _stop_draft_timer(self) -> None:
@@ -256,12 +256,18 @@ class ChatApp(App[int]):
         self.prompt.border_subtitle = "" if event.following else "Ctrl+End: to the end"
 
     def action_stop(self) -> None:
-        """Stop the answer, or take a waiting message back; go to the prompt."""
-        if self.session.answering:
-            self.session.cancel()
-        elif self.session.waiting:
-            self._start(self.session.take_back())
-        self.prompt.focus()
+        """Stop the answer, or take back what waits; go to the prompt."""
+        self._sender.stop()
+
+    async def action_edit_prompt(self) -> None:
+        """The prompt's text in the user's editor."""
+        self.start(self._edit_prompt())
+
+    async def _edit_prompt(self) -> None:
+        from mistral_tui import editor
+
+        if (text := await editor.edit(self, self.prompt.full_text)) is not None:
+            self.prompt.rewrite(text)
 
     def action_scroll_page_up(self) -> None:
         """Scroll the conversation up by a page."""
@@ -277,7 +283,7 @@ class ChatApp(App[int]):
 
     def action_new(self) -> None:
         """Begin a new conversation; the old one is saved already."""
-        self._start(self.session.new())
+        self.start(self.session.new())
         self.prompt.focus()
 
     def action_restart(self) -> None:
@@ -285,11 +291,11 @@ class ChatApp(App[int]):
         if self.session.engine == "loading":
             self.notify("The model is being loaded already.", markup=False)
         else:
-            self._start(self._load())
+            self.start(self._load())
 
     def action_copy_answer(self) -> None:
         """Copy the last answer."""
-        self._start(self._copier.copy_answer())
+        self.start(self._copier.copy_answer())
 
     def action_yank(self) -> None:
         """Copy what is selected, else the last answer."""
@@ -302,17 +308,18 @@ class ChatApp(App[int]):
         ours = any(action == known.id for known in ACTIONS)
         if ours and not self.begun and action not in _ALWAYS:
             return False
-        return action != "yank" or self.focused is self.transcript
+        here = any(known.id == action and known.where == "transcript" for known in ACTIONS)
+        return not here or self.focused is self.transcript
 
     def action_copy_code(self) -> None:
         """Copy the last code block of the last answer; pressed again, the one before."""
-        self._start(self._copier.copy_code())
+        self.start(self._copier.copy_code())
 
     def copy_to_clipboard(self, text: str) -> None:
         """Textual's own copies (selected text) take the honest way, too."""
         self._clipboard = text
         if self.begun:
-            self._start(self._copier.copy(text, "the selection"))
+            self.start(self._copier.copy(text, "the selection"))
 
     def write_raw(self, sequence: str) -> None:
         """Send the terminal a sequence of ours, from another thread."""
@@ -382,6 +389,7 @@ def run(
     sampling: SamplingChoice,
     system_prompt: str = "",
     reopen: bool = False,
+    resume: str = "",
     theme: str = "",
 ) -> int:
     """Open the chat and stay in it; returns the exit code.
@@ -394,6 +402,7 @@ def run(
         sampling=sampling,
         system_prompt=system_prompt,
         reopen=reopen,
+        resume=resume,
         theme_name=theme,
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from inference.errors import InferenceError
 from mistral_tui import paths
-from mistral_tui.conversation import Session
+from mistral_tui.branches import Branches
 from mistral_tui.copying import Copier
 from mistral_tui.engine_client import EngineClient, LocalEngine
-from mistral_tui.happenings import TakenBack, Trouble
+from mistral_tui.happenings import ReplyEnded, TakenBack, Trouble
 from mistral_tui.presenter import Presenter
 from mistral_tui.schema import StoreError
 from mistral_tui.store import AsyncStore
@@ -15,10 +15,11 @@ from mistral_tui.widgets.transcript import Transcript
 
 __all__ = [
     "TROUBLES",
+    "Branches",
     "Copier",
     "EngineClient",
     "Presenter",
-    "Session",
+    "ReplyEnded",
     "TakenBack",
     "Transcript",
     "Trouble",

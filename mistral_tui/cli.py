@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from mistral_tui import options
+from mistral_tui import config_command, options, sessions
 from mistral_tui.launch import (
     COMMANDS,
     STARTER,
@@ -38,6 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(config_command.app, name="config")
 
 
 def with_command(args: list[str]) -> list[str]:
@@ -82,7 +84,8 @@ def _root() -> None:
 
 @app.command(
     epilog="Other commands: pull (get the starter model), models (what is on disk), fim (fill "
-    "in the middle of code), demo (three fixed prompts); `mistral-tui fim --help` tells more. "
+    "in the middle of code), demo (three fixed prompts), sessions (list, search, export, import "
+    "conversations), config (show the settings); `mistral-tui fim --help` tells more. "
     "Exit codes: 0 good, 1 failed, 2 wrong usage, 130 interrupted."
 )
 def chat(
@@ -122,6 +125,13 @@ def chat(
     continue_: Annotated[
         bool, typer.Option("--continue", "-c", help="Reopen the latest conversation.")
     ] = False,
+    resume: Annotated[
+        str,
+        typer.Option(
+            metavar="ID",
+            help="Reopen this conversation; `mistral-tui sessions list` shows the IDs.",
+        ),
+    ] = "",
     theme: Annotated[
         str, typer.Option(metavar="NAME", help="A theme, for instance mistral-light.")
     ] = "",
@@ -152,7 +162,16 @@ def chat(
         _print_answer(choice, sampling, prompt, system, as_json)
     if as_json:
         usage("--json goes with -p.")
-    open_chat(choice, sampling=sampling, system_prompt=system, reopen=continue_, theme=theme)
+    if resume and continue_:
+        usage("Give one of --resume and --continue.")
+    open_chat(
+        choice,
+        sampling=sampling,
+        system_prompt=system,
+        reopen=continue_,
+        resume=sessions.full_id(_text(resume)) if resume else "",
+        theme=theme,
+    )
 
 
 @app.command()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from inference import api
 from inference.api import Failed, Finished, ModelCard, Tokens
@@ -30,6 +31,7 @@ from mistral_tui.happenings import (
 )
 from mistral_tui.schema import Conversation, FinalStatus, Message, StoreError
 from mistral_tui.store import AsyncStore
+from mistral_tui.tree import Siblings
 
 SAVE_SECONDS = 0.4  # a killed app loses at most this much of a reply
 _STATUS: dict[str, FinalStatus] = {"stop": "complete", "cancelled": "cancelled"}
@@ -79,6 +81,7 @@ class Session:
         self.engine: EngineState = "off"
         self.conversation: Conversation | None = None
         self.messages: list[Message] = []
+        self.siblings: dict[int, Siblings] = {}
 
     @property
     def answering(self) -> bool:
@@ -137,7 +140,7 @@ class Session:
     async def new(self) -> None:
         """An empty conversation; it reaches the disk with its first message."""
         await self.stop()
-        self.conversation, self.messages = None, []
+        self.conversation, self.messages, self.siblings = None, [], {}
         self._tell(Opened(None, ()))
 
     async def open_latest(self) -> bool:
@@ -150,8 +153,13 @@ class Session:
     async def open(self, conversation_id: str) -> None:
         """Bring a stored conversation into view."""
         await self.stop()
+        await self._show(conversation_id)
+
+    async def _show(self, conversation_id: str, focus: int | None = None) -> None:
+        """Read the branch in view anew and tell it."""
         self.conversation, self.messages = await self._store.load_conversation(conversation_id)
-        self._tell(Opened(self.conversation, tuple(self.messages)))
+        self.siblings = await self._store.siblings(conversation_id)
+        self._tell(Opened(self.conversation, tuple(self.messages), self.siblings, focus))
 
     async def keep_draft(self, text: str) -> None:
         """Keep what is typed and not sent."""
@@ -227,11 +235,12 @@ class Session:
             with contextlib.suppress(StoreError):  # then it shows again when reopened
                 await self._store.set_active_leaf(self.conversation.id, self.messages[-1].id)
 
-    def _generate(self, request_id: int) -> api.Generate:
+    def _generate(self, request_id: int, branch: Sequence[Message] | None = None) -> api.Generate:
+        """The request to answer a branch (None: the one in view)."""
         assert self.card is not None
         system = self.conversation.system_prompt if self.conversation else ""
         messages = [api.Message("system", system)] if system else []
-        for message in self.messages:
+        for message in self.messages if branch is None else branch:
             known = message.realization(self.card.fingerprint)
             ids, fingerprint = (known.ids, known.fingerprint) if known else ((), "")
             messages.append(api.Message(message.role, message.text, ids, fingerprint))
@@ -239,27 +248,21 @@ class Session:
         return api.Generate(request_id, tuple(messages), sampling, instruct=self.choice.instruct)
 
     async def _answer(self) -> None:
+        """Have the last message answered; a reply is gone on with."""
         assert self.card is not None
         assert self.conversation is not None
         self.waiting = False
         self._request = self._request or self._client.next_id()
         request = self._generate(self._request)
         try:
-            where, card = (self.conversation.id, self.messages[-1].id), self.card
-            reply = await self._store.begin_reply(
-                *where, fingerprint=card.fingerprint, sampling=request.sampling
-            )
-            if self.conversation.model_name != card.name:  # begun before it was loaded
-                self.conversation = await self._store.update_conversation(
-                    where[0], model_name=card.name, model_path=card.path
-                )
+            reply = await self._begin_reply(self.conversation, self.card, request.sampling)
         except StoreError as error:
             self._over(request.id)
             await self.take_back()
             self._tell(Trouble(str(error)))
             return
         turn = self._turn = _Turn(reply)
-        self._tell(ReplyBegan(reply))
+        self._tell(ReplyBegan(reply, self.siblings.get(reply.id)))
         saver = asyncio.create_task(self._save_regularly(turn), name="save the reply")
         last: api.Event | None = None
         try:
@@ -281,6 +284,23 @@ class Session:
             self._tell(ended)
         if isinstance(last, Failed) and last.kind != "cancelled":
             await self._failed(last, answered=ended.kept)
+
+    async def _begin_reply(
+        self, conversation: Conversation, card: ModelCard, sampling: api.SamplingParams
+    ) -> Message:
+        last = self.messages[-1]
+        facts: dict[str, Any] = {"fingerprint": card.fingerprint, "sampling": sampling}
+        if last.role == "assistant":
+            reply = await self._store.continue_reply(last.id, **facts)
+            self.messages.pop()  # it comes back at its end
+        else:
+            reply = await self._store.begin_reply(conversation.id, last.id, **facts)
+        if conversation.model_name != card.name:  # begun before it was loaded, or by another
+            self.conversation = await self._store.update_conversation(
+                conversation.id, model_name=card.name, model_path=card.path
+            )
+        self.siblings = await self._store.siblings(conversation.id)
+        return reply
 
     async def _save_end(self, turn: _Turn, last: api.Event | None) -> ReplyEnded:
         """Fold the reply on disk, so that what is then shown as complete is kept."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from inference.api import ModelCard, Timings, Usage
 from mistral_tui.schema import Conversation, FinalStatus, Message
+from mistral_tui.tree import Siblings
 
 EngineState = Literal["off", "loading", "ready", "lost", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Another conversation is in view, with these messages."""
+    """Another conversation, or another branch of it, is in view, with these messages.
+    `siblings` are the versions of each; `focus` is the one that the change was about."""
 
     conversation: Conversation | None
     messages: tuple[Message, ...]
+    siblings: Mapping[int, Siblings] = field(default_factory=dict)
+    focus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class ReplyBegan:
+    """A reply is being written; one that goes on has its text so far."""
+
     message: Message
+    siblings: Siblings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,13 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something worth knowing that is no trouble; a sentence for the user."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something went wrong; a sentence for the user."""
 
@@ -94,4 +109,4 @@ class Trouble:
 
 
 _Reply = ReplyBegan | ReplyProgress | ReplyText | ReplyEnded
-Happening = Opened | Said | TakenBack | _Reply | EngineChanged | Loading | Trouble
+Happening = Opened | Said | TakenBack | _Reply | EngineChanged | Loading | Note | Trouble

@@ -14,7 +14,7 @@ from typing import NoReturn
 from mistral_tui.choices import ModelChoice, SamplingChoice
 
 STARTER = "starter"
-COMMANDS = ("chat", "pull", "demo", "fim", "models")
+COMMANDS = ("chat", "pull", "demo", "fim", "models", "sessions", "config")
 
 
 def is_plain(args: list[str]) -> bool:
@@ -28,6 +28,7 @@ def open_chat(
     sampling: SamplingChoice,
     system_prompt: str = "",
     reopen: bool = False,
+    resume: str = "",
     theme: str = "",
 ) -> NoReturn:
     """The chat, until the user leaves it."""
@@ -43,7 +44,12 @@ def open_chat(
 
     try:
         code = run(
-            choice, sampling=sampling, system_prompt=system_prompt, reopen=reopen, theme=theme
+            choice,
+            sampling=sampling,
+            system_prompt=system_prompt,
+            reopen=reopen,
+            resume=resume,
+            theme=theme,
         )
     except FolderError as error:
         fail(str(error))

@@ -12,6 +12,7 @@ from mistral_tui.happenings import (
     EngineChanged,
     Happening,
     Loading,
+    Note,
     Opened,
     ReplyBegan,
     ReplyEnded,
@@ -23,6 +24,7 @@ from mistral_tui.happenings import (
 )
 from mistral_tui.sanitize import one_line
 from mistral_tui.schema import Message, Status
+from mistral_tui.tree import Siblings
 from mistral_tui.widgets.entry import TranscriptItem
 from mistral_tui.widgets.status import StatusLine
 from mistral_tui.widgets.transcript import Transcript
@@ -67,7 +69,10 @@ class Presenter:
             case ReplyBegan():
                 self._first_token = 0.0
                 name = one_line(self._card.name) if self._card else ""
-                self._transcript.add(_key(event.message), "assistant", title=name)
+                title = _titled(name, event.siblings)
+                key = _key(event.message)
+                self._transcript.discard_if_there(key)  # one that is gone on with
+                self._transcript.add(key, "assistant", event.message.text, title=title)
                 self._status.show(answering=True, tokens=0, rate=0.0, prompt=0, prefilled=0)
             case ReplyProgress():
                 self._show_prefill(event)
@@ -79,6 +84,8 @@ class Presenter:
                 self._show_engine(event)
             case Loading():
                 self._status.show(stage=event.stage, done=event.done, total=event.total)
+            case Note():
+                self._screen.notify(one_line(event.sentence, _MOST), markup=False, timeout=8)
             case Trouble():
                 self.note(event.sentence)
 
@@ -103,11 +110,13 @@ class Presenter:
                 _key(message),
                 "user" if message.role == "user" else "assistant",
                 message.text,
-                "you" if message.role == "user" else name,
+                _titled("you" if message.role == "user" else name, event.siblings.get(message.id)),
                 _footnote(message.status, _reason(message)),
             )
             for message in event.messages
         )
+        if event.focus is not None:
+            self._transcript.choose(str(event.focus))
         self._status.show(used=0, rate=0.0, ttft=0.0, reused=0, answering=False)
 
     def _show_prefill(self, event: ReplyProgress) -> None:
@@ -185,6 +194,13 @@ def _footnote(status: Status, reason: str = "", saved: bool = True) -> str:
 
 def _reason(message: Message) -> str:
     return message.realizations[-1].finish_reason if message.realizations else ""
+
+
+def _titled(name: str, siblings: Siblings | None) -> str:
+    """The name with ‹2/3› where there are several versions."""
+    if siblings is None or siblings.count < 2:
+        return name
+    return f"{name} ‹{siblings.index + 1}/{siblings.count}›".strip()
 
 
 def _key(message: Message) -> str:

@@ -1,4 +1,4 @@
-"""Conversations as they lie on disk: tables, migrations, and the records read from them."""
+"""Conversations as they lie on disk: the records, and how they are read and written."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from inference.api import Role, SamplingParams, Timings, Usage
+from mistral_tui.migrations import StoreError
 from mistral_tui.sanitize import one_line, sanitize
 
 Status = Literal["complete", "streaming", "cancelled", "length", "failed", "interrupted"]
 FinalStatus = Literal["complete", "cancelled", "length", "failed", "interrupted"]
 
-
-class StoreError(Exception):
-    """Saving or reading failed; the message is a sentence for the user."""
+__all__ = ["Conversation", "FinalStatus", "Message", "Part", "Realization", "Status", "StoreError"]
 
 
 # ── records ─────────────────────────────────────────────────────────────────────────
@@ -48,7 +47,8 @@ class Realization:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A node of a conversation's tree; siblings are in the order of their ids."""
+    """A node of a conversation's tree; siblings are in the order of their ids. `settings` are
+    those that changed before it, None for none; `meta` says what becomes of it in a prompt."""
 
     id: int
     conversation_id: str
@@ -58,6 +58,18 @@ class Message:
     status: Status
     created_at: float
     realizations: tuple[Realization, ...] = ()
+    settings: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it stays in the prompt when that gets too long."""
+        return self.meta.get("pinned") is True
+
+    @property
+    def dropped(self) -> bool:
+        """Whether it is left out of the prompt."""
+        return self.meta.get("dropped") is True
 
     @property
     def text(self) -> str:
@@ -71,7 +83,8 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Times are Unix seconds. `active_leaf` is the last message of the branch in view."""
+    """Times are Unix seconds. `active_leaf` is the last message of the branch in view;
+    `deleted_at` is None unless the conversation was put into the bin."""
 
     id: str
     title: str
@@ -83,143 +96,62 @@ class Conversation:
     draft: str = ""
     active_leaf: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    pinned: bool = False
+    deleted_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReply:
+    """What is known of a reply before its end. `was`: its status before it was continued;
+    `partial`: the ids of its chunks are not those of its whole text."""
+
+    fingerprint: str
+    sampling: SamplingParams | None = None
+    was: Status | None = None
+    partial: bool = False
 
 
 def text_of(parts: Iterable[Part]) -> str:
     return "".join(part.text for part in parts if part.type == "text")
 
 
-# ── tables ──────────────────────────────────────────────────────────────────────────
-
-# Message ids only grow and are never used again, so they also order siblings, and a late
-# event cannot hit a newer message. Keys that name the conversation too keep a tree within
-# it. Parents do not cascade: SQLite recurses at most 1,000 deep, a chat can be longer.
-# An open reply owns its chunks; folding it deletes both.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE conversations (
-            id TEXT NOT NULL PRIMARY KEY,
-            title TEXT NOT NULL,
-            created_at REAL NOT NULL, updated_at REAL NOT NULL,
-            model_name TEXT NOT NULL, model_path TEXT NOT NULL,
-            system_prompt TEXT NOT NULL,
-            draft TEXT NOT NULL,
-            active_leaf INTEGER,
-            settings TEXT NOT NULL,
-            FOREIGN KEY (id, active_leaf) REFERENCES messages (conversation_id, id)
-                DEFERRABLE INITIALLY DEFERRED
-        )""",
-        "CREATE INDEX conversations_by_time ON conversations (updated_at)",
-        """CREATE TABLE messages (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            conversation_id TEXT NOT NULL REFERENCES conversations ON DELETE CASCADE
-                DEFERRABLE INITIALLY DEFERRED,
-            parent_id INTEGER,
-            role TEXT NOT NULL,
-            content TEXT NOT NULL,
-            status TEXT NOT NULL,
-            created_at REAL NOT NULL,
-            UNIQUE (conversation_id, id),
-            FOREIGN KEY (conversation_id, parent_id) REFERENCES messages (conversation_id, id)
-        )""",
-        "CREATE INDEX messages_by_parent ON messages (conversation_id, parent_id)",
-        """CREATE TABLE realizations (
-            message_id INTEGER NOT NULL REFERENCES messages ON DELETE CASCADE,
-            fingerprint TEXT NOT NULL,
-            ids BLOB NOT NULL,       -- uint32, little-endian
-            logprobs BLOB NOT NULL,  -- float32, little-endian; empty or one per id
-            seed TEXT,               -- decimal: 64 unsigned bits exceed SQLite's integers
-            sampling TEXT,
-            usage TEXT,
-            timings TEXT,
-            finish_reason TEXT NOT NULL,
-            PRIMARY KEY (message_id, fingerprint)
-        )""",
-        """CREATE TABLE open_replies (
-            message_id INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE,
-            owner TEXT NOT NULL,
-            fingerprint TEXT NOT NULL,
-            sampling TEXT
-        )""",
-        """CREATE TABLE reply_chunks (
-            message_id INTEGER NOT NULL REFERENCES open_replies ON DELETE CASCADE,
-            seq INTEGER NOT NULL,
-            text TEXT NOT NULL,
-            ids BLOB NOT NULL,
-            logprobs BLOB NOT NULL,
-            PRIMARY KEY (message_id, seq)
-        ) WITHOUT ROWID""",
-        "CREATE TABLE settings (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    ),
-)
-
-
-def migrate(
-    db: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS, name: str = "it"
-) -> None:
-    """Bring a database up to date, each migration whole or not at all.
-
-    A file of a newer version, or of another program, is refused with a `StoreError` and left
-    as it is. `db` must be in autocommit mode.
-    """
-    while (version := _version(db)) != len(migrations):
-        if version > len(migrations):
-            raise StoreError(
-                f"{name} was written by a newer mistral-tui: update this one, "
-                "or set MISTRAL_TUI_DATA to another folder."
-            )
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            if _version(db) == version:  # else another process has just done it
-                if version == 0 and db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    raise StoreError(
-                        f"{name} is the database of another program: "
-                        "move it away, or set MISTRAL_TUI_DATA to another folder."
-                    )
-                for statement in migrations[version]:
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {version + 1}")
-            db.execute("COMMIT")
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-
-
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
 # ── reading and writing rows ────────────────────────────────────────────────────────
 
 _COLUMNS = tuple(f.name for f in fields(Conversation))
-SELECT_CONVERSATION = f"SELECT {', '.join(_COLUMNS)} FROM conversations "
+CONVERSATION_COLUMNS = ", ".join(_COLUMNS)
+SELECT_CONVERSATION = f"SELECT {CONVERSATION_COLUMNS} FROM conversations "
 _SAVE_CONVERSATION = (
     f"INSERT INTO conversations ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
     f"ON CONFLICT (id) DO UPDATE SET {', '.join(f'{c} = excluded.{c}' for c in _COLUMNS)}"
 )
 # UNION, not UNION ALL: it ends even on a damaged tree that goes round in circles.
-_BRANCH = """WITH RECURSIVE branch (id, parent_id) AS (
+BRANCH = """WITH RECURSIVE branch (id, parent_id) AS (
     SELECT id, parent_id FROM messages WHERE id = ?
     UNION SELECT m.id, m.parent_id FROM messages m JOIN branch b ON m.id = b.parent_id) """
 
 
 def read_conversation(row: Sequence[Any]) -> Conversation:
     """A row of SELECT_CONVERSATION."""
-    *plain, settings = row
-    return Conversation(*plain, **{"settings": json.loads(settings)})
+    values = dict(zip(_COLUMNS, row, strict=True))
+    values |= {"settings": json.loads(values["settings"]), "pinned": bool(values["pinned"])}
+    return Conversation(**values)
 
 
 def save_conversation(db: sqlite3.Connection, conversation: Conversation) -> None:
-    values = [getattr(conversation, name) for name in _COLUMNS]
-    db.execute(_SAVE_CONVERSATION, [*values[:-1], json.dumps(values[-1])])
+    values = {name: getattr(conversation, name) for name in _COLUMNS}
+    values["settings"] = json.dumps(values["settings"])
+    db.execute(_SAVE_CONVERSATION, list(values.values()))
 
 
 def insert_message(db: sqlite3.Connection, m: Message) -> Message:
     """The message with the id that it got."""
     cursor = db.execute(
-        "INSERT INTO messages (conversation_id, parent_id, role, content, status, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        (m.conversation_id, m.parent_id, m.role, dump_parts(m.parts), m.status, m.created_at),
+        "INSERT INTO messages (conversation_id, parent_id, role, content, status, created_at, "
+        "settings, meta) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(m.conversation_id, m.parent_id, m.role, dump_parts(m.parts), m.status, m.created_at),
+            *(dump_map(m.settings), dump_map(m.meta or None)),
+        ),
     )
     return replace(m, id=cursor.lastrowid or 0)
 
@@ -239,12 +171,12 @@ def open_reply(
     db: sqlite3.Connection,
     message_id: int,
     owner: str,
-    fingerprint: str,
-    sampling: SamplingParams | None,
+    reply: OpenReply,
 ) -> None:
     db.execute(
-        "INSERT INTO open_replies (message_id, owner, fingerprint, sampling) VALUES (?, ?, ?, ?)",
-        (message_id, owner, fingerprint, dump(sampling)),
+        "INSERT INTO open_replies (message_id, owner, fingerprint, sampling, was, partial) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        (message_id, owner, reply.fingerprint, dump(reply.sampling), reply.was, reply.partial),
     )
 
 
@@ -272,31 +204,36 @@ def close_reply(db: sqlite3.Connection, message_id: int, text: str, status: Fina
     db.execute("DELETE FROM open_replies WHERE message_id = ?", (message_id,))
 
 
-def read_open_reply(
-    db: sqlite3.Connection, message_id: int | None
-) -> tuple[str, SamplingParams | None] | None:
-    """Fingerprint and sampling of a reply that is being written, else None."""
+def read_open_reply(db: sqlite3.Connection, message_id: int | None) -> OpenReply | None:
+    """None for a message that is not being written."""
     row = db.execute(
-        "SELECT fingerprint, sampling FROM open_replies WHERE message_id = ?", (message_id,)
+        "SELECT fingerprint, sampling, was, partial FROM open_replies WHERE message_id = ?",
+        (message_id,),
     ).fetchone()
-    return None if row is None else (row[0], load(SamplingParams, row[1]))
+    return row and OpenReply(row[0], load(SamplingParams, row[1]), row[2], bool(row[3]))
 
 
 def read_message(db: sqlite3.Connection, message_id: int) -> Message | None:
     return next(iter(_read_messages(db, "WITH branch (id) AS (SELECT ?) ", message_id)), None)
 
 
+def read_tree(db: sqlite3.Connection, conversation_id: str) -> list[Message]:
+    """Every message that is not deleted, parents before their children."""
+    every = "SELECT id FROM messages WHERE conversation_id = ? AND deleted_at IS NULL"
+    return _read_messages(db, f"WITH branch (id) AS ({every}) ", conversation_id)
+
+
 def read_branch(db: sqlite3.Connection, leaf: int | None) -> list[Message]:
     """From the root to `leaf`."""
-    return _read_messages(db, _BRANCH, leaf)
+    return _read_messages(db, BRANCH, leaf)
 
 
-def _read_messages(db: sqlite3.Connection, branch: str, leaf: int | None) -> list[Message]:
+def _read_messages(db: sqlite3.Connection, branch: str, which: int | str | None) -> list[Message]:
     made: dict[int, list[Realization]] = {}
     for row in db.execute(
         branch + "SELECT message_id, fingerprint, ids, logprobs, seed, sampling, usage, timings, "
         "finish_reason FROM realizations WHERE message_id IN (SELECT id FROM branch)",
-        (leaf,),
+        (which,),
     ):
         made.setdefault(row[0], []).append(
             Realization(
@@ -311,17 +248,15 @@ def _read_messages(db: sqlite3.Connection, branch: str, leaf: int | None) -> lis
             )
         )
     messages = []
-    for id_, conversation_id, parent_id, role, content, status, created_at in db.execute(
-        branch + "SELECT id, conversation_id, parent_id, role, content, status, created_at "
-        "FROM messages WHERE id IN (SELECT id FROM branch) ORDER BY id",
-        (leaf,),
+    for key, chat, parent, role, content, status, created_at, settings, meta in db.execute(
+        branch + "SELECT id, conversation_id, parent_id, role, content, status, created_at, "
+        "settings, meta FROM messages WHERE id IN (SELECT id FROM branch) ORDER BY id",
+        (which,),
     ):
         streaming = status == "streaming"
-        parts = (Part("text", read_chunks(db, id_)[0]),) if streaming else load_parts(content)
-        realizations = tuple(made.get(id_, ()))
-        messages.append(
-            Message(id_, conversation_id, parent_id, role, parts, status, created_at, realizations)
-        )
+        parts = (Part("text", read_chunks(db, key)[0]),) if streaming else load_parts(content)
+        more = tuple(made.get(key, ())), load_map(settings), load_map(meta) or {}
+        messages.append(Message(key, chat, parent, role, parts, status, created_at, *more))
     return messages
 
 
@@ -367,6 +302,15 @@ def load(kind: type[Record], text: str | None) -> Record | None:
         return kind(**{k: v for k, v in json.loads(text).items() if k in known})
     except (TypeError, AttributeError):
         return None
+
+
+def dump_map(values: Mapping[str, Any] | None) -> str | None:
+    return None if values is None else json.dumps(dict(values))
+
+
+def load_map(text: str | None) -> dict[str, Any] | None:
+    values = None if text is None else json.loads(text)
+    return values if isinstance(values, dict) else None
 
 
 def dump_parts(parts: Iterable[Part]) -> str:

@@ -41,6 +41,7 @@ class Entry:
         self.footnote = one_line(item.footnote, 400)
         self.status = ""
         self.open = open_
+        self.current = False  # the message cursor is on it
         self.height = 0
         self.laid_out = False
         self._parts = [sanitize(item.text)]
@@ -141,8 +142,12 @@ class Entry:
         color = chat["muted" if self.role == "note" else self.role]
         marked = self.role in ("user", "error")
         bar = color + Style(meta={"bar": True})
-        self._lead = Strip([Segment("▎ " if marked else "  ", bar)], INDENT)
+        if self.current:  # told by shape, not by colour alone
+            bar += Style(bold=True)
+        lead = "┃ " if self.current else "▎ " if marked else "  "
+        self._lead = Strip([Segment(lead, bar)], INDENT)
         mark = "▎ " if marked else "◆ " if self.role == "assistant" else "· "
+        mark = "▶ " if self.current else mark
         self._head = None
         if self.title:
             bold = color + Style(bold=True) if self.role != "note" else color

@@ -18,6 +18,7 @@ from textual.strip import Strip
 from textual.theme import Theme
 from textual.timer import Timer
 
+from mistral_tui.actions import bindings
 from mistral_tui.widgets.blocks import code_blocks
 from mistral_tui.widgets.entry import INDENT, Entry, Role, TranscriptItem
 from mistral_tui.widgets.palette import Palette
@@ -48,6 +49,7 @@ class Transcript(ScrollView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "scroll_up", "Up", show=False),
         Binding("down,j", "scroll_down", "Down", show=False),
+        *bindings("message"),
         Binding("pageup", "page_up", "Page up", show=False),
         Binding("pagedown", "page_down", "Page down", show=False),
         Binding("home,g", "scroll_home", "Top", show=False),
@@ -66,6 +68,8 @@ class Transcript(ScrollView, can_focus=True):
         self._stack = Stack()
         self._palette = Palette.from_variables({})
         self._following = True
+        self.cursor = ""
+        """The key of the message that is chosen; empty: none."""
         self._placing = False
         self._width = 0
         self._timer: Timer | None = None
@@ -100,6 +104,7 @@ class Transcript(ScrollView, can_focus=True):
     def load(self, items: Iterable[TranscriptItem]) -> None:
         """Shows a whole conversation; messages are laid out as they come near the view."""
         self._stack = Stack()
+        self.cursor = ""
         for item in items:
             self._insert(Entry(item))
         self._follow(True)
@@ -138,6 +143,11 @@ class Transcript(ScrollView, can_focus=True):
         self._stack.discard(key)
         self._place(anchor)
 
+    def discard_if_there(self, key: str) -> None:
+        """Takes a message away, if there is one of that key."""
+        if key in self._stack.by_key:
+            self.discard(key)
+
     def clear(self) -> None:
         """Takes all messages away."""
         self.load(())
@@ -149,6 +159,41 @@ class Transcript(ScrollView, can_focus=True):
     def code_blocks(self, key: str) -> list[tuple[str, str]]:
         """(language, code) of each code block of a message."""
         return code_blocks(self._stack.by_key[key].text)
+
+    # The message cursor.
+
+    def choose(self, key: str) -> None:
+        """Puts the cursor on a message and brings its beginning into view; "": on none."""
+        for changed in {self.cursor, key} & self._stack.by_key.keys():
+            entry = self._stack.by_key[changed]
+            entry.current = changed == key
+            entry.release()
+        self.cursor = key if key in self._stack.by_key else ""
+        if self.cursor:
+            self._follow(False)
+            entry = self._stack.by_key[key]
+            self._stack.measure()
+            top = self._stack.tops[self._stack.entries.index(entry)]
+            inside = self.scroll_y <= top < self.scroll_y + self.size.height - 1
+            self._place(None if inside else Anchor(entry, 0, entry.height))
+        else:
+            self._place()
+
+    def action_message_above(self) -> None:
+        self._step(-1)
+
+    def action_message_below(self) -> None:
+        self._step(1)
+
+    def _step(self, step: int) -> None:
+        keys = [entry.key for entry in self._stack if entry.role in ("user", "assistant")]
+        if not keys:
+            return
+        if self.cursor in keys:
+            place = min(max(keys.index(self.cursor) + step, 0), len(keys) - 1)
+        else:
+            place = len(keys) - 1
+        self.choose(keys[place])
 
     # Moving.
 

@@ -34,7 +34,9 @@ def test_every_action_can_be_done() -> None:
     for action in ACTIONS:
         if action.id == "focus_other":
             continue  # Textual's own, on Tab
-        if action.where == "prompt":
+        if action.where == "message":
+            assert hasattr(Transcript, f"action_{action.id}")
+        elif action.where == "prompt":
             assert hasattr(Prompt, f"action_{action.id}") or action.id in ("earlier", "later")
         else:
             assert callable(getattr(ChatApp, f"action_{action.id}"))

@@ -21,7 +21,6 @@ from fake_engine import (
     reading,
     screen_rows,
     screen_text,
-    toasts,
     wait_until,
 )
 from mistral_tui import app as app_module
@@ -114,28 +113,12 @@ async def test_enter_on_nothing_sends_nothing() -> None:
 async def test_keys_typed_right_after_enter_are_the_next_message() -> None:
     engine = FakeEngine([Reply(holds_at=0)])
     async with chat(engine) as (app, pilot):
-        for key in ("a", "enter", "b", "enter", "enter"):  # faster than the app can follow
+        for key in ("a", "enter", "enter", "b"):  # faster than the app can follow
             app.post_message(events.Key(key, key if len(key) == 1 else None))
         await wait_until(pilot, lambda: engine.asked)
         await wait_until(pilot, lambda: app.prompt.text == "b")
         assert engine.said == [[("user", "a")]]
-
-
-async def test_while_an_answer_runs_the_text_stays_in_the_prompt() -> None:
-    engine = FakeEngine([Reply(holds_at=1)])
-    async with chat(engine) as (app, pilot):
-        await pilot.press("a", "enter")
-        await wait_until(pilot, lambda: "Hello" in screen_text(app))
-        await pilot.press("b", "enter")
-        await wait_until(pilot, lambda: toasts(app))
-        assert "still answering; Esc stops it" in toasts(app)[0]
-        assert app.prompt.text == "b"
-        await pilot.press("escape")
-        await wait_until(pilot, lambda: not app.session.answering)
-        assert "stopped" in screen_text(app)
-        assert app.session.messages[1].status == "cancelled"
-        await pilot.press("enter")
-        await wait_until(pilot, lambda: len(engine.asked) == 2)
+        assert len(app.prompt.queue) == 0
 
 
 async def test_arrows_recall_at_the_edges_and_move_inside() -> None:

@@ -21,7 +21,10 @@ CONFIG = from_params(
 
 def _mixture(dtype: torch.dtype = torch.float32, *, lora: bool = False) -> MoE:
     torch.manual_seed(0)
-    mixture = MoE(CONFIG).to(dtype).requires_grad_(False)
+    mixture = MoE(CONFIG).requires_grad_(False)
+    for weight in mixture.parameters():
+        torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5)
+    mixture = mixture.to(dtype)
     if lora:
         for n, expert in enumerate(mixture.experts):
             if n % 2:  # some only, of two ranks

@@ -1,0 +1,178 @@
+"""What can be done with a conversation's tree: versions, branches, undo, replay.
+
+Each step leaves what was there beside what is new, and tells the branch that is then in view;
+the engine goes on from the token ids of that branch, whose common beginning it has cached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from inference import api
+from inference.api import Failed, Finished, Tokens
+from mistral_tui.conversation import Session
+from mistral_tui.happenings import Note, Trouble
+from mistral_tui.schema import Message, StoreError
+from mistral_tui.tree import Deletion
+
+_MOST_UNDO = 100
+
+
+class Branches(Session):
+    """A session whose messages can be edited, answered again, walked and taken away."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._deletions: list[Deletion] = []
+
+    async def open_at(self, conversation_id: str, message_id: int | None) -> None:
+        """Bring a stored conversation into view, at one of its messages."""
+        if message_id is None:
+            await self.open(conversation_id)
+            return
+        await self.stop()
+        await self._store.show_message(message_id)
+        await self._show(conversation_id, message_id)
+
+    async def edit(self, message_id: int, text: str) -> None:
+        """Another version of a message, in the place of the one in view. One of the user's is
+        answered anew; an answer stays as it was written, and can be gone on with.
+
+        Raises:
+            StoreError: it could not be saved; the caller still has the text.
+        """
+        await self.stop()
+        message = self._in_view(message_id)
+        new = await self._store.edit_message(message.id, text)
+        await self._show(message.conversation_id, new.id)
+        if new.role == "user":
+            await self._answer_soon()
+
+    async def regenerate(self, message_id: int | None = None) -> None:
+        """Another answer beside this one (None: the last)."""
+        await self.stop()
+        reply = self._reply(message_id)
+        if reply is None or reply.parent_id is None:
+            if self.messages and self.messages[-1].role == "user":
+                await self._answer_soon()  # it never had one
+            return
+        await self._store.set_active_leaf(reply.conversation_id, reply.parent_id)
+        await self._show(reply.conversation_id, reply.parent_id)
+        await self._answer_soon()
+
+    async def go_on(self) -> None:
+        """Let the model go on with the last answer from where it ends."""
+        await self.stop()
+        if self.messages and self.messages[-1].role == "assistant":
+            await self._answer_soon()
+
+    async def walk(self, message_id: int, step: int) -> bool:
+        """Bring the version before (-1) or after (+1) a message into view; False at the end."""
+        siblings = self.siblings.get(message_id)
+        if siblings is None or not 0 <= siblings.index + step < siblings.count:
+            return False
+        await self.stop()
+        target = siblings.ids[siblings.index + step]
+        conversation = await self._store.show_message(target)
+        await self._show(conversation.id, target)
+        return True
+
+    async def delete(self, message_id: int) -> None:
+        """Take a message and all that follows it out of the conversation; `undo` brings it back."""
+        await self.stop()
+        message = self._in_view(message_id)
+        deletion = await self._store.delete_turn(message.id)
+        self._deletions.append(deletion)
+        del self._deletions[:-_MOST_UNDO]
+        await self._show(message.conversation_id)
+
+    async def undo(self) -> bool:
+        """Bring back what was deleted last; False if there is nothing."""
+        if not self._deletions:
+            return False
+        await self.stop()
+        deletion = self._deletions.pop()
+        conversation = await self._store.restore_turn(deletion)
+        await self._show(conversation.id, deletion.message_id)
+        return True
+
+    async def copy_branch(self, message_id: int | None = None) -> None:
+        """The branch in view, up to a message (None: all of it), as a new conversation."""
+        await self.stop()
+        if self.conversation is None or not self.messages:
+            return
+        copy = await self._store.copy_branch(self.conversation.id, message_id)
+        await self._show(copy.id)
+        self._tell(Note("This is a copy; the other conversation is as it was."))
+
+    async def replay(self, message_id: int | None = None) -> None:
+        """Have an answer computed again as it was, with its seed and settings, and tell whether
+        the same token ids come."""
+        await self.stop()
+        reply = self._reply(message_id)
+        card = self.card
+        if reply is None or card is None or self.engine != "ready":
+            self._tell(Note("There is no answer to replay, or no model."))
+            return
+        known = reply.realization(card.fingerprint)
+        if known is None or known.seed is None or known.sampling is None or not known.ids:
+            self._tell(
+                Note("This answer cannot be replayed: this model did not write it, or was edited.")
+            )
+            return
+        request_id = self._request = self._client.next_id()
+        try:
+            before = self.messages[: self.messages.index(reply)]
+            request = replace(
+                self._generate(request_id, before),
+                sampling=replace(known.sampling, seed=known.seed, max_tokens=len(known.ids)),
+                slot="replay",
+            )
+            ids: list[int] = []
+            last: api.Event | None = None
+            self._tell(Note("Replaying …"))
+            async for event in self._client.submit(request):
+                if isinstance(event, Tokens):
+                    ids += event.ids
+                last = event
+        finally:
+            self._over(request_id)
+        if isinstance(last, Failed):
+            self._tell(Trouble(last.sentence))
+        elif isinstance(last, Finished) and last.reason == "cancelled":
+            self._tell(Note("The replay was stopped."))
+        else:
+            self._tell(Note(_verdict(list(known.ids), ids, known.seed)))
+
+    # ── inside ──────────────────────────────────────────────────────────────────────
+
+    def _in_view(self, message_id: int) -> Message:
+        for message in self.messages:
+            if message.id == message_id:
+                return message
+        raise StoreError("This message is not in view any more.")
+
+    def _reply(self, message_id: int | None) -> Message | None:
+        """That answer; None: the last one in view."""
+        replies = [m for m in self.messages if m.role == "assistant"]
+        if message_id is None:
+            return replies[-1] if replies else None
+        return next((m for m in replies if m.id == message_id), None)
+
+    async def _answer_soon(self) -> None:
+        """Answer now, or when the engine is ready."""
+        self.waiting = True
+        if self.engine == "ready":
+            await self._answer()
+
+
+def _verdict(before: list[int], now: list[int], seed: int) -> str:
+    if before == now:
+        return f"The replay gave the same {len(now):,} tokens (seed {seed})."
+    same = next((n for n, pair in enumerate(zip(before, now, strict=False)) if pair[0] != pair[1]),
+                min(len(before), len(now)))  # fmt: skip
+    return (
+        f"The replay parted after {same:,} of {len(before):,} tokens: it was continued or edited, "
+        "or computed by another device or version."
+    )

@@ -1,0 +1,145 @@
+"""The app's actions on the conversation's tree: they act on the chosen message."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from textual.app import App
+
+if TYPE_CHECKING:
+    from mistral_tui.branches import Branches
+    from mistral_tui.schema import Message
+    from mistral_tui.store import AsyncStore
+    from mistral_tui.widgets.prompt import Prompt
+    from mistral_tui.widgets.transcript import Transcript
+
+_EDITING = "Editing an earlier message: Enter sends it anew, Esc leaves it as it was"
+_EDITING_ANSWER = "Editing an answer: Enter keeps it beside the old one, Esc leaves it as it was"
+
+
+class TreeActions(App[int]):
+    """What the app can do with messages that are there."""
+
+    session: Branches
+    store: AsyncStore
+    transcript: Transcript
+    prompt: Prompt
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.editing: Message | None = None
+        self._set_aside = ""  # what was in the prompt before
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        raise NotImplementedError
+
+    def _chosen(self, *roles: str) -> Message | None:
+        """The message under the cursor, else the last one of these roles."""
+        messages = self.session.messages
+        for message in messages:
+            if str(message.id) == self.transcript.cursor:
+                return message if message.role in roles else None
+        return next((m for m in reversed(messages) if m.role in roles), None)
+
+    def action_edit_message(self) -> None:
+        """Bring the chosen message, else the user's last one, into the prompt."""
+        role = ("user", "assistant") if self.transcript.cursor else ("user",)
+        message = self._chosen(*role)
+        if message is None:
+            self.notify("There is no message to edit yet.", markup=False)
+            return
+        if self.editing is None:
+            self._set_aside = self.prompt.full_text
+        self.editing = message
+        self.prompt.put(message.text)
+        self.prompt.border_title = _EDITING if message.role == "user" else _EDITING_ANSWER
+        self.prompt.focus()
+
+    def leave_editing(self) -> bool:
+        """Give the prompt its own text back; False if nothing was edited."""
+        if self.editing is None:
+            return False
+        self.editing = None
+        self.prompt.border_title = ""
+        self.prompt.put(self._set_aside)
+        self._set_aside = ""
+        return True
+
+    async def send_edited(self, message: Message, text: str) -> None:
+        """The edited text in the place of the message."""
+        if text != message.text or message.role == "user":
+            await self.session.edit(message.id, text)
+
+    def action_history(self) -> None:
+        """All conversations."""
+        from mistral_tui.screens.history import Chosen, HistoryScreen
+
+        def opened(chosen: Chosen | None) -> None:
+            if chosen is not None:
+                self.leave_editing()
+                self.start(self.session.open_at(chosen.conversation_id, chosen.message_id))
+
+        current = self.session.conversation
+        self.push_screen(HistoryScreen(self.store, current.id if current else ""), opened)
+
+    def action_regenerate(self) -> None:
+        """Have the chosen answer, else the last one, given again."""
+        reply = self._chosen("assistant")
+        self.start(self.session.regenerate(reply.id if reply else None))
+
+    def action_go_on(self) -> None:
+        """Go on with the last answer."""
+        self.start(self.session.go_on())
+
+    def action_previous_version(self) -> None:
+        """The version before."""
+        self.start(self._walk(-1))
+
+    def action_next_version(self) -> None:
+        """The version after."""
+        self.start(self._walk(1))
+
+    async def _walk(self, step: int) -> None:
+        siblings = self.session.siblings
+        several = [m.id for m in self.session.messages if siblings.get(m.id, _One).count > 1]
+        chosen = [key for key in several if str(key) == self.transcript.cursor]
+        target = chosen or several[-1:]
+        if not target:
+            self.notify("No message here has another version.", markup=False)
+        elif not await self.session.walk(target[0], step):
+            self.notify("There is no further version on this side.", markup=False)
+
+    def action_delete_turn(self) -> None:
+        """Delete the chosen message with what follows it."""
+        if not self.transcript.cursor:
+            self.notify("Choose a message first: K and J in the conversation.", markup=False)
+            return
+        if message := self._chosen("user", "assistant"):
+            self.start(self._delete(message.id))
+
+    async def _delete(self, message_id: int) -> None:
+        await self.session.delete(message_id)
+        self.notify("Deleted; u in the conversation brings it back.", markup=False)
+
+    def action_undo_delete(self) -> None:
+        """Bring back what was deleted last."""
+        self.start(self._undo())
+
+    async def _undo(self) -> None:
+        if not await self.session.undo():
+            self.notify("Nothing was deleted here.", markup=False)
+
+    def action_copy_branch(self) -> None:
+        """The branch in view as a conversation of its own."""
+        cursor = self.transcript.cursor
+        self.start(self.session.copy_branch(int(cursor) if cursor else None))
+
+    def action_replay(self) -> None:
+        """Compute the chosen answer again and compare."""
+        reply = self._chosen("assistant")
+        self.start(self.session.replay(reply.id if reply else None))
+
+
+class _One:
+    count = 1
