@@ -80,6 +80,14 @@ ACTIONS: tuple[Action, ...] = (
         "All conversations: open, search, rename, pin, delete, export.",
         ("ctrl+l",),
     ),
+    Action(
+        "settings",
+        "Settings",
+        "Temperature and the like, system prompt, presets: of this conversation.",
+        ("f3",),
+    ),
+    Action("models", "Switch the model", "Go on with another model on this machine.", ("f5",)),
+    Action("unload", "Unload the model", "Give its memory back; Ctrl+R loads it again.", ("f8",)),
     Action("copy_answer", "Copy the last answer", "Copy the last answer.", ("ctrl+o",)),
     Action(
         "copy_code",

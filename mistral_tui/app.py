@@ -111,9 +111,12 @@ class ChatApp(TreeActions):
 
     def _begin_soon(self) -> None:
         gc.enable()
-        for problem in self._problems:
-            self.notify(sanitize(problem), severity="warning", markup=False, timeout=10)
+        self._warn(self._problems)
         self.start(self._begin())
+
+    def _warn(self, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self.notify(sanitize(problem), severity="warning", markup=False, timeout=10)
 
     async def _begin(self) -> None:
         """Bring in the rest: imports in a thread, store, session, transcript; then load."""
@@ -122,7 +125,12 @@ class ChatApp(TreeActions):
         )
         try:
             self.client, self.store = await (self._connect or rest.connect)()
-            model = self._choice.model or await self.store.get_setting("last_model", STARTER)
+            config = await asyncio.to_thread(rest.load_config)
+            model = self._choice.model
+            if not model:
+                named = str(config.values.get("model", ""))
+                last = named or await self.store.get_setting("last_model", STARTER)
+                model = rest.model_path(last or STARTER)
         except rest.TROUBLES as error:
             self.exit(1, return_code=1, message=f"mistral-tui: {sanitize(str(error))}")
             return
@@ -130,7 +138,8 @@ class ChatApp(TreeActions):
             self.store,
             self.client,
             self.happened,
-            choice=replace(self._choice, model=model or STARTER),
+            config=config,
+            choice=replace(self._choice.filled(config.values), model=model),
             sampling=self._sampling,
             system_prompt=self._system_prompt,
         )
@@ -140,6 +149,7 @@ class ChatApp(TreeActions):
         self._presenter = rest.Presenter(main)
         self._copier = rest.Copier(self)
         self.begun = True
+        self._warn(config.problems)
         self.set_interval(1.0, self._check_engine)
         self.start(self._load())
         self.prompt.remember(await self.store.recent_prompts())
@@ -269,18 +279,6 @@ class ChatApp(TreeActions):
         if (text := await editor.edit(self, self.prompt.full_text)) is not None:
             self.prompt.rewrite(text)
 
-    def action_scroll_page_up(self) -> None:
-        """Scroll the conversation up by a page."""
-        self.transcript.page_up()
-
-    def action_scroll_page_down(self) -> None:
-        """Scroll the conversation down by a page."""
-        self.transcript.page_down()
-
-    def action_follow(self) -> None:
-        """Go to the end of the conversation."""
-        self.transcript.follow()
-
     def action_new(self) -> None:
         """Begin a new conversation; the old one is saved already."""
         self.start(self.session.new())
@@ -293,33 +291,12 @@ class ChatApp(TreeActions):
         else:
             self.start(self._load())
 
-    def action_copy_answer(self) -> None:
-        """Copy the last answer."""
-        self.start(self._copier.copy_answer())
-
-    def action_yank(self) -> None:
-        """Copy what is selected, else the last answer."""
-        if selected := self.screen.get_selected_text():
-            self.copy_to_clipboard(selected)
-        else:
-            self.action_copy_answer()
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         ours = any(action == known.id for known in ACTIONS)
         if ours and not self.begun and action not in _ALWAYS:
             return False
         here = any(known.id == action and known.where == "transcript" for known in ACTIONS)
         return not here or self.focused is self.transcript
-
-    def action_copy_code(self) -> None:
-        """Copy the last code block of the last answer; pressed again, the one before."""
-        self.start(self._copier.copy_code())
-
-    def copy_to_clipboard(self, text: str) -> None:
-        """Textual's own copies (selected text) take the honest way, too."""
-        self._clipboard = text
-        if self.begun:
-            self.start(self._copier.copy(text, "the selection"))
 
     def write_raw(self, sequence: str) -> None:
         """Send the terminal a sequence of ours, from another thread."""

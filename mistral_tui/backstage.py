@@ -5,12 +5,14 @@ from __future__ import annotations
 from inference.errors import InferenceError
 from mistral_tui import paths
 from mistral_tui.branches import Branches
+from mistral_tui.config import load as load_config
 from mistral_tui.copying import Copier
 from mistral_tui.engine_client import EngineClient, LocalEngine
 from mistral_tui.happenings import ReplyEnded, TakenBack, Trouble
 from mistral_tui.presenter import Presenter
 from mistral_tui.schema import StoreError
 from mistral_tui.store import AsyncStore
+from mistral_tui.user_files import FileProblem
 from mistral_tui.widgets.transcript import Transcript
 
 __all__ = [
@@ -24,13 +26,28 @@ __all__ = [
     "Transcript",
     "Trouble",
     "connect",
+    "load_config",
+    "model_path",
 ]
 
 # What may go wrong by no fault of ours; each says so in a sentence.
-TROUBLES = (StoreError, InferenceError, paths.FolderError, OSError)
+TROUBLES = (StoreError, InferenceError, paths.FolderError, FileProblem, OSError)
 
 
 async def connect() -> tuple[EngineClient, AsyncStore]:
     """The engine process (not started yet) and the conversations of this machine."""
     client = LocalEngine(paths.log_dir() / "engine.log")
     return client, await AsyncStore.open(paths.database_path())
+
+
+def model_path(name: str) -> str:
+    """What the config or the last session names → `starter`, or a folder."""
+    from inference.files import expanded
+
+    if name == "starter":
+        return name
+    folder = expanded(name)
+    pulled = paths.data_dir() / "models" / name
+    if not folder.exists() and "/" not in name and pulled.is_dir():
+        return str(pulled)
+    return str(folder.absolute())

@@ -35,6 +35,29 @@ class Branches(Session):
         await self._store.show_message(message_id)
         await self._show(conversation_id, message_id)
 
+    async def switch(self, model: str) -> None:
+        """Go on with another model; one that cannot be loaded leaves the old one."""
+        await self.stop()
+        before = self.choice
+        self.choice = replace(before, model=model, lora="")
+        await self.load()
+        if self.engine == "failed" and before.model != model:
+            self.choice = before
+            why = self.trouble
+            await self.load()
+            self._tell(Note(f"{why} The model that was there is loaded again."))
+        elif self.engine == "ready" and self.messages:
+            self._tell(Note("The conversation goes on with this model; its text is read anew."))
+
+    async def unload(self) -> None:
+        """Give the model's memory back."""
+        await self.stop()
+        if self.engine != "ready":
+            return
+        async for event in self._client.submit(api.UnloadModel(self._client.next_id())):
+            if isinstance(event, api.Unloaded):
+                self._engine_is("off")
+
     async def edit(self, message_id: int, text: str) -> None:
         """Another version of a message, in the place of the one in view. One of the user's is
         answered anew; an answer stays as it was written, and can be gone on with.

@@ -138,11 +138,9 @@ def as_table(found: list[Listed]) -> str:
     rows += [
         (
             one_line(model.name, 44),
-            _count(model),
+            count(model),
             model.dtype,
-            f"{model.nbytes / 1e9:.1f} GB"
-            if model.nbytes >= 1e9
-            else f"{model.nbytes / 1e6:.0f} MB",
+            size(model),
             f"{model.context:,}",
             " ".join(model.capabilities),
             one_line(_short(model.path), 200),
@@ -167,7 +165,15 @@ def as_table(found: list[Listed]) -> str:
     return "\n".join(lines)
 
 
-def _count(model: Listed) -> str:
+def size(model: Listed) -> str:
+    """On disk, for people."""
+    big = model.nbytes >= 1e9
+    return f"{model.nbytes / 1e9:.1f} GB" if big else f"{model.nbytes / 1e6:.0f} MB"
+
+
+def count(model: Listed) -> str:
+    """Of parameters, for people."""
+
     def short(n: int) -> str:
         return f"{n / 1e9:.1f} B" if n >= 1e9 else f"{n / 1e6:.1f} M"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,16 @@ class ModelChoice:
     attention: str = "auto"
     lora: str = ""
     instruct: bool = True
+
+    def filled(self, values: Mapping[str, object]) -> ModelChoice:
+        """With the values of the config where nothing was said."""
+        open_ = ("device", "dtype", "attention")
+        given = {k: values[k] for k in open_ if k in values and getattr(self, k) == "auto"}
+        if self.threads is None and "threads" in values:
+            given["threads"] = values["threads"]
+        if self.instruct and "instruct" in values:
+            given["instruct"] = values["instruct"]
+        return replace(self, **given)  # type: ignore[arg-type]
 
     def described(self, card: ModelCard) -> ModelCard:
         """The card of the loaded model with what the choice adds to it."""

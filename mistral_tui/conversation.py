@@ -14,6 +14,7 @@ from typing import Any
 from inference import api
 from inference.api import Failed, Finished, ModelCard, Tokens
 from mistral_tui.choices import ModelChoice, SamplingChoice
+from mistral_tui.config import Config
 from mistral_tui.engine_client import EngineClient
 from mistral_tui.happenings import (
     EngineChanged,
@@ -28,10 +29,13 @@ from mistral_tui.happenings import (
     Said,
     TakenBack,
     Trouble,
+    Tuned,
 )
+from mistral_tui.layers import ConversationSettings
 from mistral_tui.schema import Conversation, FinalStatus, Message, StoreError
 from mistral_tui.store import AsyncStore
 from mistral_tui.tree import Siblings
+from mistral_tui.tuning import Tuning
 
 SAVE_SECONDS = 0.4  # a killed app loses at most this much of a reply
 _STATUS: dict[str, FinalStatus] = {"stop": "complete", "cancelled": "cancelled"}
@@ -66,12 +70,13 @@ class Session:
         choice: ModelChoice,
         sampling: SamplingChoice = SamplingChoice(),  # noqa: B008 (frozen)
         system_prompt: str = "",
+        config: Config | None = None,
     ) -> None:
         self._store = store
         self._client = client
         self._tell = tell
-        self._sampling = sampling
-        self._system_prompt = system_prompt
+        self.tuning = Tuning(sampling, system_prompt, config)
+        self._changed: list[str] = []  # settings, since the last message
         self._turn: _Turn | None = None
         self._request = 0  # of the turn that is under way; 0: there is none
         self._beginning = asyncio.Lock()
@@ -79,6 +84,7 @@ class Session:
         self.choice = choice
         self.card: ModelCard | None = None
         self.engine: EngineState = "off"
+        self.trouble = ""  # why there is no engine, in a sentence
         self.conversation: Conversation | None = None
         self.messages: list[Message] = []
         self.siblings: dict[int, Siblings] = {}
@@ -133,6 +139,7 @@ class Session:
 
     def _engine_is(self, state: EngineState, sentence: str = "") -> None:
         self.engine = state
+        self.trouble = sentence
         self._tell(EngineChanged(state, sentence, self.card if state == "ready" else None))
 
     # ── conversations ───────────────────────────────────────────────────────────────
@@ -141,6 +148,7 @@ class Session:
         """An empty conversation; it reaches the disk with its first message."""
         await self.stop()
         self.conversation, self.messages, self.siblings = None, [], {}
+        self.tuning.open({})
         self._tell(Opened(None, ()))
 
     async def open_latest(self) -> bool:
@@ -159,6 +167,7 @@ class Session:
         """Read the branch in view anew and tell it."""
         self.conversation, self.messages = await self._store.load_conversation(conversation_id)
         self.siblings = await self._store.siblings(conversation_id)
+        self.tuning.open(self.conversation.settings)
         self._tell(Opened(self.conversation, tuple(self.messages), self.siblings, focus))
 
     async def keep_draft(self, text: str) -> None:
@@ -175,9 +184,39 @@ class Session:
                 card, model = self.card, self.choice.model
                 name, path = (card.name, card.path) if card else (model, model)
                 self.conversation = await self._store.create_conversation(
-                    model_name=name, model_path=path, system_prompt=self._system_prompt
+                    model_name=name, model_path=path, system_prompt=self.tuning.system_prompt()
                 )
+                await self._keep_settings()
             return self.conversation
+
+    # ── settings ────────────────────────────────────────────────────────────────────
+
+    async def change_settings(self, new: ConversationSettings) -> None:
+        """Other settings for this conversation, from the next answer on; what changed is told,
+        and kept with the next message.
+
+        Raises:
+            StoreError, PromptError: they could not be kept, or name a prompt that is not there.
+        """
+        changed = self.tuning.change(new, self.card)
+        if not changed:
+            return
+        self._changed += changed
+        self._tell(Tuned(tuple(changed)))
+        if self.conversation is not None:
+            await self._keep_settings()
+            if "system_prompt" in new.values:
+                text = self.tuning.system_prompt()
+                self.conversation = await self._store.update_conversation(
+                    self.conversation.id, system_prompt=text
+                )
+
+    async def _keep_settings(self) -> None:
+        settings = self.tuning.own.to_json()
+        if self.conversation is not None and settings != self.conversation.settings:
+            self.conversation = await self._store.update_conversation(
+                self.conversation.id, settings=settings
+            )
 
     # ── turns ───────────────────────────────────────────────────────────────────────
 
@@ -193,7 +232,11 @@ class Session:
         try:
             conversation = await self._begin_conversation()
             parent = self.messages[-1].id if self.messages else None
-            message = await self._store.add_message(conversation.id, parent, "user", text)
+            settings = {"changed": self._changed} if self._changed else None
+            message = await self._store.add_message(
+                conversation.id, parent, "user", text, settings=settings
+            )
+            self._changed = []
             self.messages.append(message)
             self._tell(Said(message))
             self.waiting = True
@@ -244,8 +287,14 @@ class Session:
             known = message.realization(self.card.fingerprint)
             ids, fingerprint = (known.ids, known.fingerprint) if known else ((), "")
             messages.append(api.Message(message.role, message.text, ids, fingerprint))
-        sampling = self._sampling.over(self.card.sampling)
-        return api.Generate(request_id, tuple(messages), sampling, instruct=self.choice.instruct)
+        return api.Generate(
+            request_id,
+            tuple(messages),
+            self.tuning.sampling(self.card),
+            stop=self.tuning.stop,
+            instruct=self.choice.instruct,
+            safe_prompt=self.tuning.safe_prompt,
+        )
 
     async def _answer(self) -> None:
         """Have the last message answered; a reply is gone on with."""

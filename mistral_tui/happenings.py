@@ -95,6 +95,13 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuned:
+    """Settings apply that did not before: `temperature 0.2 → 0.7`."""
+
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something worth knowing that is no trouble; a sentence for the user."""
 
@@ -109,4 +116,4 @@ class Trouble:
 
 
 _Reply = ReplyBegan | ReplyProgress | ReplyText | ReplyEnded
-Happening = Opened | Said | TakenBack | _Reply | EngineChanged | Loading | Note | Trouble
+Happening = Opened | Said | TakenBack | _Reply | EngineChanged | Loading | Tuned | Note | Trouble

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from textual.screen import Screen
@@ -21,6 +22,7 @@ from mistral_tui.happenings import (
     Said,
     TakenBack,
     Trouble,
+    Tuned,
 )
 from mistral_tui.sanitize import one_line
 from mistral_tui.schema import Message, Status
@@ -84,10 +86,19 @@ class Presenter:
                 self._show_engine(event)
             case Loading():
                 self._status.show(stage=event.stage, done=event.done, total=event.total)
+            case Tuned():
+                self._tuned(time.monotonic_ns(), event.changed)
             case Note():
                 self._screen.notify(one_line(event.sentence, _MOST), markup=False, timeout=8)
             case Trouble():
                 self.note(event.sentence)
+
+    def _tuned(self, key: int, changed: Iterable[str]) -> None:
+        """A line in the transcript where settings changed."""
+        if self._screen.has_class("talking"):
+            line = one_line(", ".join(changed), _MOST)
+            self._transcript.add(f"tuned-{key}", "note", line)
+            self._transcript.follow()
 
     def note(self, sentence: str) -> None:
         """A sentence that stays: in the transcript where there is one, else as a notice."""
@@ -105,19 +116,25 @@ class Presenter:
     def _show_conversation(self, event: Opened) -> None:
         self._talking(bool(event.messages))
         name = one_line(event.conversation.model_name) if event.conversation else ""
-        self._transcript.load(
-            TranscriptItem(
-                _key(message),
-                "user" if message.role == "user" else "assistant",
-                message.text,
-                _titled("you" if message.role == "user" else name, event.siblings.get(message.id)),
-                _footnote(message.status, _reason(message)),
-            )
-            for message in event.messages
-        )
+        self._transcript.load(self._items(event, name))
         if event.focus is not None:
             self._transcript.choose(str(event.focus))
         self._status.show(used=0, rate=0.0, ttft=0.0, reused=0, answering=False)
+
+    def _items(self, event: Opened, name: str) -> Iterator[TranscriptItem]:
+        for message in event.messages:
+            changed = (message.settings or {}).get("changed")
+            if isinstance(changed, list) and changed:  # a line from the disk may be anything
+                line = one_line(", ".join(map(str, changed)), _MOST)
+                yield TranscriptItem(f"tuned-{message.id}", "note", line)
+            mine = message.role == "user"
+            yield TranscriptItem(
+                _key(message),
+                "user" if mine else "assistant",
+                message.text,
+                _titled("you" if mine else name, event.siblings.get(message.id)),
+                _footnote(message.status, _reason(message)),
+            )
 
     def _show_prefill(self, event: ReplyProgress) -> None:
         self._status.show(prefilled=event.done, prompt=event.total, reused=event.reused)
@@ -166,6 +183,8 @@ class Presenter:
             case "ready":
                 if event.card is not None:
                     self._show_card(event.card)
+            case "off":
+                self.no_model("The model is unloaded", "Ctrl+R loads it again.")
             case "failed":
                 self.no_model("The model cannot be used", event.sentence, wrong=True)
                 if self._screen.has_class("talking"):

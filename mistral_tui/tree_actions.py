@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from textual.app import App
+from mistral_tui.view_actions import ViewActions
 
 if TYPE_CHECKING:
     from mistral_tui.branches import Branches
     from mistral_tui.schema import Message
     from mistral_tui.store import AsyncStore
     from mistral_tui.widgets.prompt import Prompt
-    from mistral_tui.widgets.transcript import Transcript
 
 _EDITING = "Editing an earlier message: Enter sends it anew, Esc leaves it as it was"
 _EDITING_ANSWER = "Editing an answer: Enter keeps it beside the old one, Esc leaves it as it was"
 
 
-class TreeActions(App[int]):
+class TreeActions(ViewActions):
     """What the app can do with messages that are there."""
 
     session: Branches
     store: AsyncStore
-    transcript: Transcript
     prompt: Prompt
 
     def __init__(self) -> None:
         super().__init__()
         self.editing: Message | None = None
         self._set_aside = ""  # what was in the prompt before
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        raise NotImplementedError
 
     def _chosen(self, *roles: str) -> Message | None:
         """The message under the cursor, else the last one of these roles."""
@@ -82,6 +76,35 @@ class TreeActions(App[int]):
 
         current = self.session.conversation
         self.push_screen(HistoryScreen(self.store, current.id if current else ""), opened)
+
+    def action_settings(self) -> None:
+        """The settings of this conversation."""
+        from mistral_tui.layers import ConversationSettings
+        from mistral_tui.screens.settings import SettingsScreen
+
+        tuning = self.session.tuning
+
+        def changed(new: ConversationSettings | None) -> None:
+            if new is not None:
+                self.start(self.session.change_settings(new))
+
+        now = tuning.now(self.session.card)
+        self.push_screen(SettingsScreen(tuning.own, now, tuning.config.presets), changed)
+
+    def action_models(self) -> None:
+        """Another model."""
+        from mistral_tui.screens.models import ModelsScreen
+
+        def chosen(path: str | None) -> None:
+            if path:
+                self.start(self.session.switch(path))
+
+        card = self.session.card
+        self.push_screen(ModelsScreen(card.path if card else ""), chosen)
+
+    def action_unload(self) -> None:
+        """Give the model's memory back."""
+        self.start(self.session.unload())
 
     def action_regenerate(self) -> None:
         """Have the chosen answer, else the last one, given again."""

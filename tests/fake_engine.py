@@ -31,6 +31,8 @@ from inference.api import (
     Shape,
     Timings,
     Tokens,
+    Unloaded,
+    UnloadModel,
     Usage,
 )
 from mistral_tui.app import ChatApp
@@ -151,6 +153,8 @@ class FakeEngine:
                 script = self._answer(request)
             case CountTokens():
                 script = self._count(request)
+            case UnloadModel():
+                script = self._unload(request)
             case _:
                 raise AssertionError(request)
         while True:
@@ -168,7 +172,7 @@ class FakeEngine:
             if event is None:
                 return
             yield event
-            if isinstance(event, Finished | Failed | Ready | Counted):
+            if isinstance(event, Finished | Failed | Ready | Counted | Unloaded):
                 return
 
     def cancel(self, request_id: int) -> None:
@@ -197,6 +201,9 @@ class FakeEngine:
 
     async def _count(self, request: CountTokens) -> AsyncIterator[Event]:
         yield Counted(request.id, 7)
+
+    async def _unload(self, request: UnloadModel) -> AsyncIterator[Event]:
+        yield Unloaded(request.id)
 
     async def _answer(self, request: Generate) -> AsyncIterator[Event]:
         reply = self.replies.pop(0) if self.replies else Reply()

@@ -63,6 +63,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
     HistoryScreen OptionList {
         height: 1fr; border: none; background: $panel; scrollbar-size-vertical: 1;
     }
+    HistoryScreen OptionList:focus { border: none; }
     HistoryScreen #help { height: 1; color: $text-muted; }
     """
 
@@ -228,7 +229,8 @@ class HistoryScreen(ModalScreen[Chosen | None]):
     def _stop_renaming(self) -> None:
         self._renaming = ""
         self.query_one(Vertical).border_title = "Conversations"
-        self._input.value = ""
+        with self.prevent(Input.Changed):
+            self._input.value = ""
         self._list.focus()
 
     @work

@@ -123,9 +123,10 @@ class Layout:
         return rows
 
     def code_label(self, language: str, width: int) -> list[Row]:
-        """The first row of a code block."""
+        """The first row of a code block; a long name is cut to the width."""
         label = f" {language}" if language else ""
-        return [[(label, self.palette.label), (" " * (width - len(label)), self.palette.pad)]]
+        cut = chop([(label, self.palette.label)], width)[0] if label else []
+        return [[*cut, (" " * (width - row_width(cut)), self.palette.pad)]]
 
     def code_line(self, line: Row, width: int) -> list[Row]:
         """One line of code on its panel."""

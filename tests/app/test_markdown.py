@@ -90,6 +90,13 @@ def test_any_chunking_ends_as_one_shot(text: str, sizes: list[int], width: int) 
     assert streamed.code_blocks == whole.code_blocks
 
 
+def test_a_long_name_of_a_language_is_cut_to_the_width() -> None:
+    for name in ("a" * 60, "[link](http://example.org/a)", "日本語" * 10):
+        document = MarkdownDocument(14, PALETTE, f"```{name}\nx\n```\n")
+        document.finish()
+        assert all(strip.cell_length == 14 for strip in document.lines[:2])
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=400), st.integers(1, 30))
 def test_arbitrary_text_never_fails_nor_overflows(text: str, width: int) -> None:

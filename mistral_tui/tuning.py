@@ -1,0 +1,79 @@
+"""The settings of a session: what applies now, from the command line down to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from inference.api import ModelCard, SamplingParams
+from mistral_tui import config as config_file
+from mistral_tui import layers, system_prompts
+from mistral_tui.choices import SamplingChoice
+from mistral_tui.config import Config
+from mistral_tui.layers import ConversationSettings, Effective
+from mistral_tui.settings import Value
+
+
+class Tuning:
+    """Layers of settings. What the user changes in the conversation goes before what the
+    command line said of the same thing."""
+
+    def __init__(
+        self, said: SamplingChoice, system_prompt: str = "", config: Config | None = None
+    ) -> None:
+        self.config = config or Config(config_file.config_path())
+        self.own = ConversationSettings()
+        self._said: dict[str, Value] = layers.said_in(said)
+        if system_prompt:
+            self._said["system_prompt"] = system_prompt
+
+    def now(self, card: ModelCard | None) -> dict[str, Effective]:
+        """Every setting as it applies, and where it came from."""
+        return layers.effective(
+            self.config,
+            command_line=self._said,
+            conversation=self.own,
+            model=card.sampling if card else None,
+        )
+
+    def sampling(self, card: ModelCard) -> SamplingParams:
+        """How the next answer is drawn."""
+        return layers.chosen(self.now(card)).over(card.sampling)
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The stop strings."""
+        value = self.now(None)["stop"].value
+        return value if isinstance(value, tuple) else ()
+
+    @property
+    def safe_prompt(self) -> bool:
+        return bool(self.now(None)["safe_prompt"].value)
+
+    def system_prompt(self) -> str:
+        """The text for a conversation that begins now.
+
+        Raises:
+            system_prompts.PromptError: it names a file that cannot be read; a sentence.
+        """
+        return system_prompts.resolve(str(self.now(None)["system_prompt"].value or ""))
+
+    def open(self, settings: Mapping[str, Any]) -> None:
+        """Take over a conversation's own settings."""
+        self.own = ConversationSettings.from_json(settings)
+
+    def change(self, new: ConversationSettings, card: ModelCard | None) -> list[str]:
+        """Other settings for this conversation; what changes by it, for people."""
+        before = self.now(card)
+        changed = {
+            key
+            for key in {**self.own.values, **new.values}
+            if self.own.values.get(key) != new.values.get(key)
+        }
+        if new.preset != self.own.preset:
+            preset = self.config.presets.get(new.preset)
+            changed |= set(preset.values) if preset else set()
+        for key in changed:  # what was said at the start is over, now that it is changed here
+            self._said.pop(key, None)
+        self.own = new
+        return layers.differences(before, self.now(card))
