@@ -176,6 +176,20 @@ ACTIONS: tuple[Action, ...] = (
         "transcript",
     ),
     Action(
+        "drop_turn",
+        "Leave a turn out",
+        "Leave the chosen turn out of what the model reads, or take it in again.",
+        ("o",),
+        "transcript",
+    ),
+    Action(
+        "pin_turn",
+        "Pin a turn",
+        "Keep the chosen turn when the oldest are left out, or not any more.",
+        ("i",),
+        "transcript",
+    ),
+    Action(
         "replay",
         "Replay",
         "Compute the chosen answer again with its seed, and compare the tokens.",

@@ -30,11 +30,11 @@ from mistral_tui.widgets.status import StatusLine
 from mistral_tui.widgets.welcome import Welcome
 
 if TYPE_CHECKING:
-    from mistral_tui.branches import Branches
     from mistral_tui.copying import Copier
     from mistral_tui.engine_client import EngineClient
     from mistral_tui.happenings import Happening
     from mistral_tui.presenter import Presenter
+    from mistral_tui.room import Conversing
     from mistral_tui.store import AsyncStore
     from mistral_tui.widgets.transcript import Transcript
 
@@ -80,7 +80,7 @@ class ChatApp(TreeActions):
         self._tasks: set[asyncio.Task[None]] = set()
         self.begun = False
         """Whether there is a session: from then on the attributes below exist."""
-        self.session: Branches
+        self.session: Conversing
         self.client: EngineClient
         self.store: AsyncStore
         self.transcript: Transcript
@@ -134,7 +134,7 @@ class ChatApp(TreeActions):
         except rest.TROUBLES as error:
             self.exit(1, return_code=1, message=f"mistral-tui: {sanitize(str(error))}")
             return
-        self.session = rest.Branches(
+        self.session = rest.Conversing(
             self.store,
             self.client,
             self.happened,
@@ -222,6 +222,8 @@ class ChatApp(TreeActions):
             self._sender.give_back(event.text)
         elif isinstance(event, self._backstage.ReplyEnded):
             self._sender.ended(event.status)
+        elif isinstance(event, self._backstage.ContextFull):
+            self.ask_for_room(event.tokens, event.context)
 
     def _check_engine(self) -> None:
         self.session.check_engine()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from inference.errors import InferenceError
 from mistral_tui import paths
-from mistral_tui.branches import Branches
 from mistral_tui.config import load as load_config
 from mistral_tui.copying import Copier
 from mistral_tui.engine_client import EngineClient, LocalEngine
-from mistral_tui.happenings import ReplyEnded, TakenBack, Trouble
+from mistral_tui.happenings import ContextFull, ReplyEnded, TakenBack, Trouble
 from mistral_tui.presenter import Presenter
+from mistral_tui.room import Conversing
 from mistral_tui.schema import StoreError
 from mistral_tui.store import AsyncStore
 from mistral_tui.user_files import FileProblem
@@ -17,7 +17,8 @@ from mistral_tui.widgets.transcript import Transcript
 
 __all__ = [
     "TROUBLES",
-    "Branches",
+    "ContextFull",
+    "Conversing",
     "Copier",
     "EngineClient",
     "Presenter",

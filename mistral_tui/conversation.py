@@ -284,6 +284,8 @@ class Session:
         system = self.conversation.system_prompt if self.conversation else ""
         messages = [api.Message("system", system)] if system else []
         for message in self.messages if branch is None else branch:
+            if message.dropped:
+                continue
             known = message.realization(self.card.fingerprint)
             ids, fingerprint = (known.ids, known.fingerprint) if known else ((), "")
             messages.append(api.Message(message.role, message.text, ids, fingerprint))

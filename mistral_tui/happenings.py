@@ -102,6 +102,14 @@ class Tuned:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextFull:
+    """The last message cannot be answered: the conversation takes `tokens` of `context`."""
+
+    tokens: int
+    context: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something worth knowing that is no trouble; a sentence for the user."""
 
@@ -116,4 +124,15 @@ class Trouble:
 
 
 _Reply = ReplyBegan | ReplyProgress | ReplyText | ReplyEnded
-Happening = Opened | Said | TakenBack | _Reply | EngineChanged | Loading | Tuned | Note | Trouble
+Happening = (
+    Opened
+    | Said
+    | TakenBack
+    | _Reply
+    | EngineChanged
+    | Loading
+    | Tuned
+    | ContextFull
+    | Note
+    | Trouble
+)

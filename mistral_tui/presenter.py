@@ -53,6 +53,7 @@ class Presenter:
         self._welcome = screen.query_one(Welcome)
         self._card: ModelCard | None = None
         self._first_token = 0.0
+        self._reading_since = 0.0
         self._talking(False)
 
     def show(self, event: Happening) -> None:
@@ -132,8 +133,9 @@ class Presenter:
                 _key(message),
                 "user" if mine else "assistant",
                 message.text,
-                _titled("you" if mine else name, event.siblings.get(message.id)),
+                _titled("you" if mine else name, event.siblings.get(message.id)) + _marks(message),
                 _footnote(message.status, _reason(message)),
+                dim=message.dropped,
             )
 
     def _show_prefill(self, event: ReplyProgress) -> None:
@@ -141,7 +143,13 @@ class Presenter:
         left = event.total - event.done
         if left > 0:
             done, total = event.done - event.reused, event.total - event.reused
-            self._transcript.set_status(str(event.message_id), f"reading {done:,} of {total:,}")
+            if done == 0:
+                self._reading_since = time.perf_counter()
+            words = f"reading {done:,} of {total:,}"
+            if done:
+                seconds = (time.perf_counter() - self._reading_since) / done * left
+                words += f", {seconds:.0f} s left" if seconds >= 2 else ""
+            self._transcript.set_status(str(event.message_id), words)
         else:
             self._transcript.set_status(str(event.message_id), "…")
         self._status.show(used=event.total)
@@ -172,6 +180,7 @@ class Presenter:
                 ttft=timings.ttft_s,
                 prompt=usage.prompt_tokens,
                 reused=usage.reused_tokens,
+                cache=usage.cache_nbytes,
                 used=usage.prompt_tokens + usage.completion_tokens,
             )
 
@@ -220,6 +229,11 @@ def _titled(name: str, siblings: Siblings | None) -> str:
     if siblings is None or siblings.count < 2:
         return name
     return f"{name} ‹{siblings.index + 1}/{siblings.count}›".strip()
+
+
+def _marks(message: Message) -> str:
+    pinned = " · pinned" if message.pinned else ""
+    return f"{pinned} · left out of the context" if message.dropped else pinned
 
 
 def _key(message: Message) -> str:

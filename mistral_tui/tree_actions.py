@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mistral_tui.view_actions import ViewActions
 
 if TYPE_CHECKING:
-    from mistral_tui.branches import Branches
+    from mistral_tui.room import Conversing
     from mistral_tui.schema import Message
     from mistral_tui.store import AsyncStore
     from mistral_tui.widgets.prompt import Prompt
@@ -19,7 +19,7 @@ _EDITING_ANSWER = "Editing an answer: Enter keeps it beside the old one, Esc lea
 class TreeActions(ViewActions):
     """What the app can do with messages that are there."""
 
-    session: Branches
+    session: Conversing
     store: AsyncStore
     prompt: Prompt
 
@@ -135,10 +135,7 @@ class TreeActions(ViewActions):
 
     def action_delete_turn(self) -> None:
         """Delete the chosen message with what follows it."""
-        if not self.transcript.cursor:
-            self.notify("Choose a message first: K and J in the conversation.", markup=False)
-            return
-        if message := self._chosen("user", "assistant"):
+        if message := self._under_cursor():
             self.start(self._delete(message.id))
 
     async def _delete(self, message_id: int) -> None:
@@ -152,6 +149,36 @@ class TreeActions(ViewActions):
     async def _undo(self) -> None:
         if not await self.session.undo():
             self.notify("Nothing was deleted here.", markup=False)
+
+    def action_drop_turn(self) -> None:
+        """Leave the chosen turn out of the context, or take it in again."""
+        if message := self._under_cursor():
+            self.start(self.session.toggle_dropped(message.id))
+
+    def action_pin_turn(self) -> None:
+        """Keep the chosen turn in the context, or not any more."""
+        if message := self._under_cursor():
+            self.start(self.session.toggle_pinned(message.id))
+
+    def _under_cursor(self) -> Message | None:
+        if not self.transcript.cursor:
+            self.notify("Choose a message first: K and J in the conversation.", markup=False)
+            return None
+        return self._chosen("user", "assistant")
+
+    def ask_for_room(self, tokens: int, context: int) -> None:
+        """The context is full: the user chooses what to do."""
+        from mistral_tui.screens.room import RoomScreen
+
+        def chosen(what: str | None) -> None:
+            if what == "drop":
+                self.start(self.session.drop_oldest())
+            elif what == "summary":
+                self.start(self.session.begin_from_summary())
+            else:
+                self.start(self.session.take_back())
+
+        self.push_screen(RoomScreen(tokens, context), chosen)
 
     def action_copy_branch(self) -> None:
         """The branch in view as a conversation of its own."""

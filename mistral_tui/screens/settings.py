@@ -47,7 +47,7 @@ class SettingsScreen(ModalScreen[ConversationSettings | None]):
     SettingsScreen Horizontal { height: 1; }
     SettingsScreen .name { width: 20; }
     SettingsScreen .origin { width: 1fr; color: $text-muted; padding-left: 1; }
-    SettingsScreen Input { width: 30; border: none; height: 1; padding: 0; background: $surface; }
+    SettingsScreen Input { width: 20; border: none; height: 1; padding: 0; background: $surface; }
     SettingsScreen .long { width: 1fr; }
     SettingsScreen #wrong { color: $text-error; height: auto; }
     SettingsScreen #help { color: $text-muted; height: auto; margin-top: 1; }

@@ -16,6 +16,7 @@ from mistral_tui.widgets.palette import Palette
 from mistral_tui.widgets.wrap import to_strip, wrap
 
 Role = Literal["user", "assistant", "note", "error"]
+_DIM = Style(dim=True)
 INDENT = 2
 """Cells left of the text, for the bar or the mark."""
 
@@ -29,6 +30,7 @@ class TranscriptItem:
     text: str = ""
     title: str = ""
     footnote: str = ""
+    dim: bool = False
 
 
 class Entry:
@@ -41,6 +43,7 @@ class Entry:
         self.footnote = one_line(item.footnote, 400)
         self.status = ""
         self.open = open_
+        self.dim = item.dim
         self.current = False  # the message cursor is on it
         self.height = 0
         self.laid_out = False
@@ -204,6 +207,8 @@ class Entry:
         segments = [Segment(" " * margin), *lead, *text]
         length = margin + lead.cell_length + text.cell_length
         strip = Strip(segments, length).apply_style(base).crop_extend(0, width, base)
+        if self.dim:
+            strip = Strip([Segment(t, (s or base) + _DIM, c) for t, s, c in strip], width)
         self._painted[number] = (text, strip)
         return strip
 

@@ -34,6 +34,7 @@ class Status:
     ttft: float = 0.0
     used: int = 0
     context: int = 0
+    cache: int = 0
     silent: float = 0.0
 
 
@@ -91,6 +92,9 @@ class StatusLine(Widget):
         if s.reused and not s.answering:
             text = f"reused {s.reused:,} of {s.prompt:,}"
             parts.append((2, Content.styled(text, "$text-muted")))
+        if s.cache and not s.answering:
+            text = f"cache {s.cache / 1e6:,.0f} MB"
+            parts.append((0, Content.styled(text, "$text-muted")))
         return parts
 
     def _state(self) -> Content:

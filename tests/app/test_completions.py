@@ -73,12 +73,12 @@ def test_ranking_prefers_beginnings_then_words_then_letters() -> None:
 async def test_a_slash_opens_all_commands_and_letters_narrow_them() -> None:
     async with prompt() as (app, box, pilot):
         await pilot.press("/")
-        await wait_until(pilot, lambda: "/copy-answer" in screen_text(app))
+        await wait_until(pilot, lambda: "/edit-prompt" in screen_text(app))
         assert f"1 of {sum(a.palette for a in ACTIONS)}" in screen_text(app)
         await pilot.press(*"qui")
         await wait_until(pilot, lambda: "Leave; everything is saved." in screen_text(app))
         assert "Ctrl+Q" in screen_text(app)
-        assert "/copy-answer" not in screen_text(app)
+        assert "/edit-prompt" not in screen_text(app)
         await pilot.press(*"xx")
         await wait_until(pilot, lambda: not box.menu.open)
 
