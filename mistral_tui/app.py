@@ -89,6 +89,7 @@ class ChatApp(TreeActions):
         self.prompt = Prompt(id="prompt")
         self.status = StatusLine(id="status")
         self._sender = Sender(self)
+        self._theme_said = theme_name
         self._problems = self._add_themes(theme_name)
 
     def compose(self) -> ComposeResult:
@@ -149,7 +150,7 @@ class ChatApp(TreeActions):
         self._presenter = rest.Presenter(main)
         self._copier = rest.Copier(self)
         self.begun = True
-        self._warn(config.problems)
+        self._warn([*config.problems, *self._config_theme(config.values.get("theme"))])
         self.set_interval(1.0, self._check_engine)
         self.start(self._load())
         self.prompt.remember(await self.store.recent_prompts())
@@ -327,6 +328,15 @@ class ChatApp(TreeActions):
             known = ", ".join(theme.name for theme in found)
             problems.append(f"There is no theme {one_line(name, 40)!r}; there are {known}.")
         return problems
+
+    def _config_theme(self, name: object) -> list[str]:
+        """The look of the config, where none was chosen since or said at the start."""
+        if not isinstance(name, str) or self._theme_said or themes.remembered(paths.state_dir()):
+            return []
+        if name not in self.available_themes:
+            return [f"There is no theme {one_line(name, 40)!r}, which config.toml names."]
+        self.theme = name
+        return []
 
     def action_help(self) -> None:
         """Keys, and what is running."""

@@ -299,8 +299,20 @@ def _print_answer(
     system: str,
     as_json: bool,
 ) -> NoReturn:
-    from mistral_tui import headless
+    from mistral_tui import config, headless, layers, paths, system_prompts
+    from mistral_tui.user_files import FileProblem
 
+    try:
+        settings = config.load()
+        now = layers.effective(settings, command_line=layers.said_in(sampling))
+        sampling = layers.chosen(now)
+        if not system and choice.instruct:
+            system = system_prompts.resolve(str(settings.values.get("system_prompt", "")))
+    except (FileProblem, paths.FolderError) as error:
+        fail(str(error))
+    for problem in settings.problems:
+        typer.echo(f"mistral-tui: {problem}", err=True)
+    choice = choice.filled(settings.values)
     named = bool(choice.model)  # the starter asked for by name: consent to its download
     piped = _piped()
     parts = [part for part in ("" if prompt == "-" else _text(prompt), piped.rstrip("\n")) if part]

@@ -98,11 +98,13 @@ def check_folder(folder: str, lora: str = "") -> None:
 
 
 def last_model() -> str:
-    """The model used last, as the chat recorded it; else the starter."""
-    from mistral_tui import paths
+    """The model that config.toml names, else the one used last, else the starter."""
+    from mistral_tui import config, paths
     from mistral_tui.store import Store, StoreError
 
     try:
+        if named := str(config.load().values.get("model", "")):
+            return resolve(named)
         path = paths.database_path()
         if not path.exists():
             return STARTER

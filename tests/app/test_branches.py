@@ -18,6 +18,7 @@ from mistral_tui.branches import Branches
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import LocalEngine
 from mistral_tui.happenings import Happening, Note, Opened
+from mistral_tui.sanitize import sanitize
 from mistral_tui.store import AsyncStore, Store
 
 WARM = SamplingChoice(temperature=1.0, max_tokens=6)
@@ -322,6 +323,58 @@ async def test_versions_are_shown_and_walked_with_keys(folder: Path, tmp_path: P
         await wait_until(pilot, lambda: app.session.messages[0].text == "First question?!")
         await pilot.press("p")
         await wait_until(pilot, lambda: any("replay gave" in n.message for n in app._notifications))
+
+
+@pytest.mark.timeout(170)
+async def test_store_screen_and_engine_agree_at_every_step(folder: Path, tmp_path: Path) -> None:
+    """A walk at random through the app: what is shown is what is stored, and what the engine
+    was asked with."""
+    numbers = random.Random(11)
+    path = tmp_path / "c.db"
+    engine = DirectEngine()
+    options = {"size": (90, 40), "path": path, "model": str(folder), "sampling": WARM}
+    async with chat(engine, **options) as (app, pilot):  # type: ignore[arg-type]
+        session = app.session
+        for number in range(40):
+            users = [m for m in session.messages if m.role == "user"]
+            several = [m.id for m in session.messages if session.siblings[m.id].count > 1]
+            answered = len(engine.answered)
+            step = numbers.choice(
+                ["say", "say", "edit", "again", "on", "walk", "delete", "undo", "reopen"]
+            )
+            if step == "reopen" and session.conversation is not None:
+                await session.open(session.conversation.id)
+            elif step == "say" or not users:
+                await session.say(f"message {number}")
+            elif step == "edit":
+                await session.edit(numbers.choice(users).id, f"edited {number}")
+            elif step == "again":
+                await session.regenerate()
+            elif step == "on":
+                await session.go_on()
+            elif step == "walk" and several:
+                await session.walk(numbers.choice(several), numbers.choice([-1, 1]))
+            elif step == "delete" and numbers.random() < 0.4:
+                await session.delete(numbers.choice(session.messages).id)
+            elif step == "undo":
+                await session.undo()
+            await pilot.pause()
+            shown = [key for key in app.transcript.keys if key.isdecimal()]
+            assert shown == [str(m.id) for m in session.messages]
+            for message in session.messages:
+                assert app.transcript.text(str(message.id)) == sanitize(message.text)
+            if session.conversation is not None:
+                disk = Store(path)
+                assert disk.load_conversation(session.conversation.id)[1] == session.messages
+                disk.close()
+            if len(engine.answered) > answered:
+                request, done = engine.answered[-1]
+                assert engine.engine is not None
+                asked = [(m.role, m.text) for m in request.messages]
+                before = [(m.role, m.text) for m in session.messages[: len(asked)]]
+                if done.continued:  # the last one has grown since
+                    asked, before = asked[:-1], before[:-1]
+                assert asked == before
 
 
 async def test_leaving_an_edit_gives_the_prompt_back() -> None:

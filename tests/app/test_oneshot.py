@@ -146,3 +146,23 @@ def test_an_attention_that_cannot_be_had_is_one_sentence(folder: Path) -> None:
     done = _run(folder, "-p", "Hi", "--attention", "xformers")
     assert done.returncode == 1
     assert "on CUDA only" in done.stderr
+
+
+def test_the_config_applies_to_one_answer_and_the_command_line_goes_first(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.toml").write_text(
+        "[sampling]\ntemperature = 0\nmax_tokens = 3\ntop_p = 7\n"
+        f"[chat]\nmodel = {str(folder)!r}\nsystem_prompt = 'Be brief.'\n"
+    )
+    done = _run("-p", "Hi", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "top_p" in done.stderr  # said, and left out
+    told = json.loads(done.stdout)
+    assert len(told["ids"]) == 3
+    assert told["model"]["path"] == str(folder)
+    tokenizer = Tokenizer.from_folder(folder)
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    assert told["prompt_ids"] == tokenizer.encode_chat_completion(messages).tokens
+    assert len(_json("-p", "Hi", "--max-tokens", "2")["ids"]) == 2

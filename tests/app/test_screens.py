@@ -156,6 +156,17 @@ async def test_the_config_file_applies_and_its_mistakes_are_said(tmp_path: Path)
         assert engine.said[-1][0] == ("system", "Be brief.")
 
 
+async def test_the_look_of_the_config_gives_way_to_what_was_chosen(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.toml").write_text("[ui]\ntheme = 'mistral-light'\n")
+    async with chat(FakeEngine()) as (app, pilot):
+        assert app.theme == "mistral-light"
+        await pilot.press("ctrl+t")
+        assert app.theme == "mistral-dark"
+    async with chat(FakeEngine()) as (app, _):
+        assert app.theme == "mistral-dark"
+
+
 # ── models ──────────────────────────────────────────────────────────────────────────
 
 
