@@ -68,9 +68,11 @@ class Branches(Session):
         await self.stop()
         message = self._in_view(message_id)
         new = await self._store.edit_message(message.id, text)
-        await self._show(message.conversation_id, new.id)
-        if new.role == "user":
+        if new.role == "user":  # the view follows its answer
+            await self._show(message.conversation_id)
             await self._answer_soon()
+        else:
+            await self._show(message.conversation_id, new.id)
 
     async def regenerate(self, message_id: int | None = None) -> None:
         """Another answer beside this one (None: the last)."""
@@ -81,7 +83,7 @@ class Branches(Session):
                 await self._answer_soon()  # it never had one
             return
         await self._store.set_active_leaf(reply.conversation_id, reply.parent_id)
-        await self._show(reply.conversation_id, reply.parent_id)
+        await self._show(reply.conversation_id)
         await self._answer_soon()
 
     async def go_on(self) -> None:

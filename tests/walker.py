@@ -20,9 +20,9 @@ from pathlib import Path
 from fake_engine import FakeEngine, Reply
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import EngineClient, LocalEngine
-from mistral_tui.happenings import ContextFull, Happening, ReplyText, Said
+from mistral_tui.happenings import ContextFull, Happening, Opened, ReplyText, Said
 from mistral_tui.room import Conversing
-from mistral_tui.schema import StoreError
+from mistral_tui.schema import Message, StoreError
 from mistral_tui.store import AsyncStore
 
 _STEPS = ("say", "say", "say", "edit", "again", "on", "walk", "delete", "undo", "copy", "new")
@@ -44,6 +44,7 @@ class Walker:
         self.full = 0
         self.texts = 0
         self.told: list[str] = []
+        self.known: set[int] = set()
         self.session = Conversing(
             store,
             engine,
@@ -54,10 +55,18 @@ class Walker:
 
     def hear(self, event: Happening) -> None:
         if isinstance(event, Said):
-            self.told.append(event.message.text)
-            print(json.dumps(event.message.text), flush=True)
+            self.on_disk(event.message)
+        elif isinstance(event, Opened):  # an edited message comes this way
+            for message in event.messages:
+                self.on_disk(message)
         self.full += isinstance(event, ContextFull)
         self.texts += isinstance(event, ReplyText)
+
+    def on_disk(self, message: Message) -> None:
+        if message.role == "user" and message.id not in self.known:
+            self.known.add(message.id)
+            self.told.append(message.text)
+            print(json.dumps(message.text), flush=True)
 
     async def step(self, number: int) -> None:
         """One thing that a user might do; the last answer may be stopped in the middle."""

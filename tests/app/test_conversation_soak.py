@@ -81,7 +81,7 @@ def _kill_loop(database: Path, rounds: int, seed: int) -> int:
 def test_two_windows_of_500_steps(tmp_path: Path) -> None:
     models = [
         tiny.make(tmp_path / name, max_position_embeddings=context, seed=seed)
-        for name, context, seed in (("small", 512, 1), ("other", 1024, 2))
+        for name, context, seed in (("small", 224, 1), ("other", 352, 2))
     ]
     database = tmp_path / "c.db"
     walkers = [_walk(database, seed, 500, *models) for seed in (1, 2)]
