@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 STARTER = "starter"
 _DRAFT_SECONDS = 0.5
 _AFTER_PAINT_SECONDS = 0.05
+_PURGE_SECONDS = 60.0
 # What works before the session is there.
 _ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "send", "newline", "edit_prompt"}
 
@@ -152,6 +153,7 @@ class ChatApp(TreeActions):
         self.begun = True
         self._warn([*config.problems, *self._config_theme(config.values.get("theme"))])
         self.set_interval(1.0, self._check_engine)
+        self.set_timer(_PURGE_SECONDS, lambda: self.start(self._purge()))
         self.start(self._load())
         self.prompt.remember(await self.store.recent_prompts())
         if self._resume:
@@ -225,6 +227,10 @@ class ChatApp(TreeActions):
             self._sender.ended(event.status)
         elif isinstance(event, self._backstage.ContextFull):
             self.ask_for_room(event.tokens, event.context)
+
+    async def _purge(self) -> None:
+        """Conversations that were deleted a month ago go for good."""
+        await self.store.beside(lambda store: store.purge())
 
     def _check_engine(self) -> None:
         self.session.check_engine()

@@ -9,6 +9,7 @@ from mistral_tui.view_actions import ViewActions
 if TYPE_CHECKING:
     from mistral_tui.room import Conversing
     from mistral_tui.schema import Message
+    from mistral_tui.screens.history import Chosen
     from mistral_tui.store import AsyncStore
     from mistral_tui.widgets.prompt import Prompt
 
@@ -67,15 +68,23 @@ class TreeActions(ViewActions):
 
     def action_history(self) -> None:
         """All conversations."""
-        from mistral_tui.screens.history import Chosen, HistoryScreen
+        from mistral_tui.screens.history import HistoryScreen
 
         def opened(chosen: Chosen | None) -> None:
             if chosen is not None:
                 self.leave_editing()
-                self.start(self.session.open_at(chosen.conversation_id, chosen.message_id))
+                self.start(self._open_at(chosen))
 
         current = self.session.conversation
         self.push_screen(HistoryScreen(self.store, current.id if current else ""), opened)
+
+    async def _open_at(self, chosen: Chosen) -> None:
+        """What is typed stays with the conversation that is left; the other's comes back."""
+        await self.session.keep_draft(self.prompt.draft)
+        await self.session.open_at(chosen.conversation_id, chosen.message_id)
+        if self.session.conversation is not None:
+            self.prompt.restore(await self.store.get_draft(chosen.conversation_id))
+            self.prompt.queue.hold()
 
     def action_settings(self) -> None:
         """The settings of this conversation."""

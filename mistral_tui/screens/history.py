@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rich.text import Text
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -185,9 +185,10 @@ class HistoryScreen(ModalScreen[Chosen | None]):
         """Down or up."""
         (self._list.action_cursor_down if step > 0 else self._list.action_cursor_up)()
 
-    def on_key(self, event: object) -> None:
-        key = getattr(event, "key", "")
-        if key == "down" and self.focused is self._input:
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "down" and self.focused is self._input:
+            event.stop()  # or the list would move on, too
+            event.prevent_default()
             self._list.focus()
             if self._list.highlighted is None:
                 self._list.action_first()

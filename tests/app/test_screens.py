@@ -74,6 +74,24 @@ async def test_conversations_are_renamed_pinned_deleted_and_brought_back() -> No
         await wait_until(pilot, lambda: not isinstance(app.screen, HistoryScreen))
 
 
+async def test_what_is_typed_stays_with_its_conversation() -> None:
+    async with chat(FakeEngine(), size=(110, 34)) as (app, pilot):
+        await ask(pilot, "First")
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: not app.session.messages)
+        await ask(pilot, "Second")
+        app.prompt.put("half of the second")
+        for downs, expected in ((2, ""), (1, "half of the second")):
+            await pilot.press("ctrl+l")
+            await wait_until(pilot, lambda: "First" in screen_text(app))
+            await pilot.press(*["down"] * downs)
+            before = app.session.conversation
+            await pilot.press("enter")
+            await wait_until(pilot, lambda b=before: app.session.conversation != b)  # type: ignore[misc]
+            await pilot.pause()
+            await wait_until(pilot, lambda e=expected: app.prompt.text == e)  # type: ignore[misc]
+
+
 async def test_an_export_lies_in_the_current_folder(tmp_path: Path) -> None:
     async with chat(FakeEngine(), size=(110, 34), path=tmp_path / "c.db") as (app, pilot):
         await ask(pilot, "Write this down")
