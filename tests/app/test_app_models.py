@@ -79,3 +79,51 @@ async def test_a_hugging_face_folder_with_several_tokenizers_says_what_it_took(
         assert "tokenizer.model.v3" in screen_text(app)
         await ask(pilot, "Hello")
         assert len(app.session.messages) == 2
+
+
+@pytest.mark.timeout(170)
+async def test_settings_search_and_another_model_on_the_real_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MISTRAL_TUI_DATA", str(tmp_path / "data"))
+    first = tiny.make(tmp_path / "models" / "First-7B", max_position_embeddings=2048)
+    tiny.make(tmp_path / "models" / "Second-7B", seed=9, max_position_embeddings=1024)
+    engine = LocalEngine(tmp_path / "log")
+    async with chat(engine, size=(120, 40), model=str(first), sampling=GREEDY) as (app, pilot):
+        await ask(pilot, "A question about lighthouses")
+        assert len(app.session.messages[1].realizations[0].ids) == 12
+        # Settings: five tokens from now on.
+        await pilot.press("f3")
+        await wait_until(pilot, lambda: "max tokens" in screen_text(app))
+        app.screen.query_one("#max_tokens").value = "5"  # type: ignore[attr-defined]
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: "max tokens 12 → 5" in screen_text(app))
+        await ask(pilot, "Another one")
+        assert len(app.session.messages[3].realizations[0].ids) == 5
+        # Another model goes on; what the first one wrote is read anew.
+        await pilot.press("f5")
+        await wait_until(pilot, lambda: "Second-7B" in screen_text(app))
+        await pilot.press("down")
+        await pilot.press("down")
+        await pilot.press("enter")
+        await wait_until(
+            pilot, lambda: app.session.card and app.session.card.name == "Second-7B", 60
+        )
+        await wait_until(pilot, lambda: app.session.engine == "ready")
+        await ask(pilot, "And now?")
+        assert app.status.status.reused == 0
+        assert len(app.session.messages) == 6
+        fingerprints = {m.realizations[0].fingerprint for m in app.session.messages[1::2]}
+        assert len(fingerprints) == 2
+        # What was said is found again.
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: not app.session.messages)
+        await pilot.press("ctrl+l")
+        await wait_until(pilot, lambda: "Conversations" in screen_text(app))
+        await pilot.press(*"lightho")
+        await wait_until(pilot, lambda: "about lighthouses" in screen_text(app))
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: len(app.session.messages) == 6)
+        await pilot.press("f8")
+        await wait_until(pilot, lambda: app.session.engine == "off")
