@@ -28,12 +28,6 @@ from mistral_tui.user_files import (
     write_text,
 )
 
-# The instruction that Mistral's API puts in front when it is asked for `safe_prompt`.
-SAFE_PROMPT = (
-    "Always assist with care, respect, and truth. Respond with utmost utility yet securely. "
-    "Avoid harmful, unethical, prejudiced, or negative content. Ensure replies promote fairness "
-    "and positivity."
-)
 MOST_PROMPTS = 200
 _MOST_BYTES = MOST_TEXT + (4 << 10)  # front matter is not of the text
 _FRONT_LINE = re.compile(r"([A-Za-z][\w-]*):(.*)|[ \t]*(?:#.*)?")
@@ -148,11 +142,6 @@ def resolve(value: str, folder: Path | None = None) -> str:
     """
     name = named_in(value)
     return load(name, folder).text if name else value
-
-
-def for_model(text: str, *, safe: bool) -> str:
-    """The whole system prompt of a conversation."""
-    return "\n\n".join(part for part in (SAFE_PROMPT if safe else "", text) if part)
 
 
 def _read(path: Path) -> SystemPrompt:

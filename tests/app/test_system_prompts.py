@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_tui import system_prompts
-from mistral_tui.system_prompts import SAFE_PROMPT, PromptError, available, load, resolve, save
+from mistral_tui.system_prompts import PromptError, available, load, resolve, save
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:
@@ -170,10 +170,3 @@ def test_a_setting_is_a_text_or_names_one(tmp_path: Path) -> None:
     assert resolve("", tmp_path) == ""
     with pytest.raises(PromptError, match="no system prompt bee; there are ape"):
         resolve("@bee", tmp_path)
-
-
-def test_the_safety_instruction_goes_first() -> None:
-    assert system_prompts.for_model("Be kind.", safe=False) == "Be kind."
-    assert system_prompts.for_model("", safe=False) == ""
-    assert system_prompts.for_model("", safe=True) == SAFE_PROMPT
-    assert system_prompts.for_model("Be kind.", safe=True) == f"{SAFE_PROMPT}\n\nBe kind."
