@@ -12,7 +12,7 @@ from pathlib import Path
 
 from inference.config import ModelConfig
 from inference.errors import CheckpointError
-from inference.files import one_line, read_json, sentences
+from inference.files import one_line, read_json, sentences, some
 from inference.params import MOST_PARAMS_BYTES, Section
 from inference.safetensors_header import TensorInfo, read_header
 
@@ -108,12 +108,7 @@ def _modules(file: Path, config: ModelConfig) -> tuple[str, ...]:
         if not fits or not 1 <= a[0] <= max(n_in, n_out):
             wrong.append(f"{module} has lora_A {a} and lora_B {b} on a layer of {n_in} → {n_out}")
     if foreign:
-        wrong.insert(0, f"{_some(foreign)} match no layer of the model")
+        wrong.insert(0, f"{some(foreign)} match no layer of the model")
     if wrong:
-        raise CheckpointError(f"The adapter {file} does not fit the model: {_some(wrong, '; ')}.")
+        raise CheckpointError(f"The adapter {file} does not fit the model: {some(wrong, '; ')}.")
     return tuple(pairs)
-
-
-def _some(words: list[str], joint: str = ", ", most: int = 4) -> str:
-    more = f"{joint}and {len(words) - most:,} more" if len(words) > most else ""
-    return joint.join(one_line(word, 150) for word in words[:most]) + more

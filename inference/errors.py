@@ -60,9 +60,3 @@ class RequestError(InferenceError):
     """A request that this model or this state of the engine cannot serve."""
 
     kind = "request"
-
-
-class WorkerLost(InferenceError):
-    """The engine process ended while it was needed."""
-
-    kind = "worker_lost"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,12 @@ def one_line(text: str, most: int = 200) -> str:
     if len(text) > most:
         text = f"{text[: most // 2 - 1]}…{text[-(most // 2) :]}"
     return "".join(c if c.isprintable() else "·" for c in text)
+
+
+def some(words: Sequence[str], joint: str = ", ", most: int = 4) -> str:
+    """The first few of many foreign words for a sentence, and how many more."""
+    more = f"{joint}and {len(words) - most:,} more" if len(words) > most else ""
+    return joint.join(one_line(word, 150) for word in words[:most]) + more
 
 
 def expanded(path: str | Path) -> Path:

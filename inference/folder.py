@@ -11,7 +11,7 @@ from typing import Literal
 from inference import hf_config, params
 from inference.config import ModelConfig
 from inference.errors import CheckpointError, TokenizerError
-from inference.files import one_line, read_json, regular_size, sentences
+from inference.files import one_line, read_json, regular_size, sentences, some
 from inference.naming import check_tensors, has_own_head
 from inference.pickled import read_pickled
 from inference.safetensors_header import TensorInfo, read_headers
@@ -215,7 +215,7 @@ def _shards(folder: Path, stem: str) -> tuple[Path, ...]:
             totals.add(int(match[2]))
     if len(totals) > 1:
         raise CheckpointError(
-            f"{folder} has parts of several sets of weights (of {_some(sorted(map(str, totals)))} "
+            f"{folder} has parts of several sets of weights (of {some(sorted(map(str, totals)))} "
             "parts); leave one set there."
         )
     if parts and parts.keys() != set(range(1, max(totals) + 1)):
@@ -238,16 +238,10 @@ def _indexed(folder: Path, index: Path) -> tuple[Path, ...]:
             )
     if missing := sorted(names - {path.name for path in folder.iterdir()}):
         raise CheckpointError(
-            f"{folder} lacks {_some(missing)} that {index.name} names; fetch them."
+            f"{folder} lacks {some(missing)} that {index.name} names; fetch them."
         )
     return tuple(folder / name for name in sorted(names))
 
 
 def _shown(files: tuple[Path, ...]) -> str:
     return str(files[0]) if len(files) == 1 else f"{files[0]} (and {len(files) - 1} more)"
-
-
-def _some(names: list[str], joint: str = ", ", most: int = 4) -> str:
-    """The first few of many names, and how many more."""
-    more = f"{joint}and {len(names) - most:,} more" if len(names) > most else ""
-    return joint.join(one_line(name, 150) for name in names[:most]) + more

@@ -8,7 +8,7 @@ from typing import Literal
 
 from inference.config import ModelConfig
 from inference.errors import CheckpointError
-from inference.files import one_line
+from inference.files import one_line, some
 from inference.safetensors_header import TensorInfo
 
 How = Literal["whole", "half_split", "rows", "rows_transposed", "expert"]
@@ -192,11 +192,11 @@ def check_tensors(
     )
     problems = []
     if missing:
-        problems.append(f"lacks {_some(missing)}")
+        problems.append(f"lacks {some(missing)}")
     if extra:
-        problems.append(f"has unexpected {_some(extra)}")
+        problems.append(f"has unexpected {some(extra)}")
     if wrong:
-        problems.append(f"has a tensor of another kind: {_some(wrong, '; ')}")
+        problems.append(f"has a tensor of another kind: {some(wrong, '; ')}")
     if problems:
         shape = "params.json" if layout == "mistral" else "config.json"
         every = {"missing": missing, "unexpected": extra, "wrong": wrong}
@@ -208,9 +208,3 @@ def check_tensors(
             ),
         )
     return how
-
-
-def _some(names: list[str], joint: str = ", ", most: int = 4) -> str:
-    """The first few of many names, and how many more."""
-    more = f"{joint}and {len(names) - most:,} more" if len(names) > most else ""
-    return joint.join(one_line(name, 150) for name in names[:most]) + more

@@ -14,7 +14,6 @@ from textual.theme import Theme
 from mistral_tui.widgets.palette import CHAT_DEFAULTS, CODE_DEFAULTS
 
 DEFAULT_DARK = "mistral-dark"
-DEFAULT_LIGHT = "mistral-light"
 
 _COLORS = frozenset(
     {"primary", "secondary", "accent", "background", "surface", "panel", "foreground"}
