@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -279,8 +280,6 @@ def _by_git(cwd: Path) -> list[str] | None:
         "git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
         "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate",
     )  # fmt: skip
-    import subprocess  # the first paint does without it
-
     try:
         done = subprocess.run(
             command,

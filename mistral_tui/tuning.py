@@ -15,7 +15,7 @@ from mistral_tui.settings import Value
 
 
 class Tuning:
-    """Layers of settings. What the user changes in the conversation goes before what the
+    """Layers of settings. What the user changes in a conversation goes, there, before what the
     command line said of the same thing."""
 
     def __init__(
@@ -24,6 +24,7 @@ class Tuning:
         self.config = config or Config(config_file.config_path())
         self.own = ConversationSettings()
         self._said: dict[str, Value] = layers.said_in(said)
+        self._touched: set[str] = set()  # settings that were changed since the start
         if system_prompt:
             self._said["system_prompt"] = system_prompt
 
@@ -31,10 +32,16 @@ class Tuning:
         """Every setting as it applies, and where it came from."""
         return layers.effective(
             self.config,
-            command_line=self._said,
+            command_line=self._command_line,
             conversation=self.own,
             model=card.sampling if card else None,
         )
+
+    @property
+    def _command_line(self) -> dict[str, Value]:
+        preset = self.config.presets.get(self.own.preset)
+        here = {*self.own.values, *(preset.values if preset else ())}
+        return {k: v for k, v in self._said.items() if k not in self._touched & here}
 
     def sampling(self, card: ModelCard) -> SamplingParams:
         """How the next answer is drawn."""
@@ -73,7 +80,6 @@ class Tuning:
         if new.preset != self.own.preset:
             preset = self.config.presets.get(new.preset)
             changed |= set(preset.values) if preset else set()
-        for key in changed:  # what was said at the start is over, now that it is changed here
-            self._said.pop(key, None)
+        self._touched |= changed
         self.own = new
         return layers.differences(before, self.now(card))

@@ -158,6 +158,11 @@ async def test_a_preset_and_an_impossible_value() -> None:
         assert engine.asked[-1].sampling.temperature == 0.8
         assert engine.asked[-1].sampling.min_p == 0.05
         assert app.session.tuning.own == ConversationSettings(preset="creative")
+        # Elsewhere it still holds.
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: not app.session.messages)
+        await ask(pilot, "Another conversation")
+        assert engine.asked[-1].sampling.temperature == 0.3
 
 
 async def test_the_config_file_applies_and_its_mistakes_are_said(tmp_path: Path) -> None:
