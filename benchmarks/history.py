@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mistral_tui.schema import Conversation, Message, Part, Realization
-from mistral_tui.store import Store
+from mistral_tui.history.schema import Conversation, Message, Part, Realization
+from mistral_tui.history.store import Store
 
 LONG = 1000  # messages of the conversation that is opened
 

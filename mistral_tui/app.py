@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from mistral_tui.copying import Copier
     from mistral_tui.engine_client import EngineClient
     from mistral_tui.happenings import Happening
+    from mistral_tui.history.store import AsyncStore
     from mistral_tui.presenter import Presenter
     from mistral_tui.room import Conversing
-    from mistral_tui.store import AsyncStore
     from mistral_tui.widgets.transcript import Transcript
 
     Connect = Callable[[], Awaitable[tuple[EngineClient, AsyncStore]]]

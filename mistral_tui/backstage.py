@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from inference.errors import InferenceError
 from mistral_tui import paths
-from mistral_tui.config import load as load_config
+from mistral_tui.config.file import load as load_config
+from mistral_tui.config.user_files import FileProblem
 from mistral_tui.copying import Copier
 from mistral_tui.engine_client import EngineClient, LocalEngine
 from mistral_tui.happenings import ContextFull, ReplyEnded, TakenBack, Trouble
+from mistral_tui.history.schema import StoreError
+from mistral_tui.history.store import AsyncStore
 from mistral_tui.presenter import Presenter
 from mistral_tui.room import Conversing
-from mistral_tui.schema import StoreError
-from mistral_tui.store import AsyncStore
-from mistral_tui.user_files import FileProblem
 from mistral_tui.widgets.transcript import Transcript
 
 __all__ = [

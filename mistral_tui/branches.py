@@ -13,8 +13,8 @@ from inference import api
 from inference.api import Failed, Finished, Tokens
 from mistral_tui.conversation import Session
 from mistral_tui.happenings import Note, Trouble
-from mistral_tui.schema import Message, StoreError
-from mistral_tui.tree import Deletion
+from mistral_tui.history.schema import Message, StoreError
+from mistral_tui.history.tree import Deletion
 
 _MOST_UNDO = 100
 

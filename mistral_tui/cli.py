@@ -299,8 +299,10 @@ def _print_answer(
     system: str,
     as_json: bool,
 ) -> NoReturn:
-    from mistral_tui import config, headless, layers, paths, system_prompts
-    from mistral_tui.user_files import FileProblem
+    from mistral_tui import headless, paths
+    from mistral_tui.config import file as config
+    from mistral_tui.config import layers, system_prompts
+    from mistral_tui.config.user_files import FileProblem
 
     try:
         settings = config.load()

@@ -10,8 +10,8 @@ import typer
 from mistral_tui.launch import fail
 
 if TYPE_CHECKING:
-    from mistral_tui.config import Config
-    from mistral_tui.layers import Effective
+    from mistral_tui.config.file import Config
+    from mistral_tui.config.layers import Effective
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -23,7 +23,8 @@ app = typer.Typer(
 @app.command("path")
 def path() -> None:
     """Print where the config file is, or would be."""
-    from mistral_tui import config, paths
+    from mistral_tui import paths
+    from mistral_tui.config import file as config
 
     try:
         typer.echo(config.config_path())
@@ -39,7 +40,9 @@ def show(
     the files is wrong."""
     import json
 
-    from mistral_tui import config, layers, paths
+    from mistral_tui import paths
+    from mistral_tui.config import file as config
+    from mistral_tui.config import layers
 
     try:
         loaded = config.load()
@@ -55,7 +58,9 @@ def show(
 @app.command("init")
 def init() -> None:
     """Write a config file with every setting in it, commented out."""
-    from mistral_tui import config, paths, user_files
+    from mistral_tui import paths
+    from mistral_tui.config import file as config
+    from mistral_tui.config import user_files
 
     try:
         typer.echo(config.write_default())
@@ -64,8 +69,8 @@ def init() -> None:
 
 
 def _table(loaded: Config, now: dict[str, Effective]) -> str:
+    from mistral_tui.config.settings import SECTIONS
     from mistral_tui.sanitize import one_line
-    from mistral_tui.settings import SECTIONS
 
     missing = "" if loaded.there else "  (not there; `mistral-tui config init` writes one)"
     lines = [f"{one_line(str(loaded.path), 4096)}{missing}"]

@@ -14,7 +14,9 @@ from typing import Any
 from inference import api
 from inference.api import Failed, Finished, ModelCard, Tokens
 from mistral_tui.choices import ModelChoice, SamplingChoice
-from mistral_tui.config import Config
+from mistral_tui.config.file import Config
+from mistral_tui.config.layers import ConversationSettings
+from mistral_tui.config.tuning import Tuning
 from mistral_tui.engine_client import EngineClient
 from mistral_tui.happenings import (
     EngineChanged,
@@ -31,11 +33,9 @@ from mistral_tui.happenings import (
     Trouble,
     Tuned,
 )
-from mistral_tui.layers import ConversationSettings
-from mistral_tui.schema import Conversation, FinalStatus, Message, StoreError
-from mistral_tui.store import AsyncStore
-from mistral_tui.tree import Siblings
-from mistral_tui.tuning import Tuning
+from mistral_tui.history.schema import Conversation, FinalStatus, Message, StoreError
+from mistral_tui.history.store import AsyncStore
+from mistral_tui.history.tree import Siblings
 
 SAVE_SECONDS = 0.4  # a killed app loses at most this much of a reply
 _STATUS: dict[str, FinalStatus] = {"stop": "complete", "cancelled": "cancelled"}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from inference.api import ModelCard, Timings, Usage
-from mistral_tui.schema import Conversation, FinalStatus, Message
-from mistral_tui.tree import Siblings
+from mistral_tui.history.schema import Conversation, FinalStatus, Message
+from mistral_tui.history.tree import Siblings
 
 EngineState = Literal["off", "loading", "ready", "lost", "failed"]
 

@@ -99,8 +99,9 @@ def check_folder(folder: str, lora: str = "") -> None:
 
 def last_model() -> str:
     """The model that config.toml names, else the one used last, else the starter."""
-    from mistral_tui import config, paths
-    from mistral_tui.store import Store, StoreError
+    from mistral_tui import paths
+    from mistral_tui.config import file as config
+    from mistral_tui.history.store import Store, StoreError
 
     try:
         if named := str(config.load().values.get("model", "")):

@@ -24,9 +24,9 @@ from mistral_tui.happenings import (
     Trouble,
     Tuned,
 )
+from mistral_tui.history.schema import Message, Status
+from mistral_tui.history.tree import Siblings
 from mistral_tui.sanitize import one_line
-from mistral_tui.schema import Message, Status
-from mistral_tui.tree import Siblings
 from mistral_tui.widgets.entry import TranscriptItem
 from mistral_tui.widgets.status import StatusLine
 from mistral_tui.widgets.transcript import Transcript

@@ -11,7 +11,7 @@ from inference import api
 from inference.api import Counted, Failed, Finished, Tokens
 from mistral_tui.branches import Branches
 from mistral_tui.happenings import ContextFull, Note, Trouble
-from mistral_tui.schema import Message
+from mistral_tui.history.schema import Message
 
 _COUNT_FROM = 0.6  # of the context: below, an estimate is enough
 _LEAST_ANSWER = 256  # tokens that an answer should have room for

@@ -10,7 +10,7 @@ from mistral_tui import attach, slash
 
 if TYPE_CHECKING:
     from mistral_tui.app import ChatApp
-    from mistral_tui.schema import Message
+    from mistral_tui.history.schema import Message
 
 
 class Sender:

@@ -16,7 +16,7 @@ import typer
 from mistral_tui.launch import fail, usage
 
 if TYPE_CHECKING:
-    from mistral_tui.store import Conversation, Store, Summary
+    from mistral_tui.history.store import Conversation, Store, Summary
 
 _SHORT = 8  # characters of an id that are shown
 # Of a hit, with --json; the keys stay.
@@ -47,7 +47,7 @@ def list_(
     """List the conversations: pinned ones first, then the newest."""
     with _store() as store:
         if deleted:
-            from mistral_tui.store import Summary
+            from mistral_tui.history.store import Summary
 
             found = [Summary(c, 0, "") for c in store.deleted_conversations(limit)]
         else:
@@ -109,7 +109,7 @@ def export(
     ] = None,
 ) -> None:
     """Write one conversation, or all, as Markdown or JSON."""
-    from mistral_tui import export as exporting
+    from mistral_tui.history import export as exporting
 
     if form not in ("md", "json"):
         usage(f"--format is md or json, not {form!r}.")
@@ -139,7 +139,7 @@ def import_(
     ],
 ) -> None:
     """Add the conversations of a file; those imported before are left."""
-    from mistral_tui import importing
+    from mistral_tui.history import importing
 
     with _store() as store:
         typer.echo(importing.import_file(store, file).sentence(), err=True)
@@ -200,7 +200,7 @@ def full_id(beginning: str) -> str:
 def _store() -> Iterator[Store]:
     """The user's conversations; what goes wrong is a sentence."""
     from mistral_tui import paths
-    from mistral_tui.store import Store, StoreError
+    from mistral_tui.history.store import Store, StoreError
 
     try:
         store = Store(paths.database_path())

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from mistral_tui.view_actions import ViewActions
 
 if TYPE_CHECKING:
+    from mistral_tui.history.schema import Message
+    from mistral_tui.history.store import AsyncStore
     from mistral_tui.room import Conversing
-    from mistral_tui.schema import Message
     from mistral_tui.screens.history import Chosen
-    from mistral_tui.store import AsyncStore
     from mistral_tui.widgets.prompt import Prompt
 
 _EDITING = "Editing an earlier message: Enter sends it anew, Esc leaves it as it was"
@@ -88,7 +88,7 @@ class TreeActions(ViewActions):
 
     def action_settings(self) -> None:
         """The settings of this conversation."""
-        from mistral_tui.layers import ConversationSettings
+        from mistral_tui.config.layers import ConversationSettings
         from mistral_tui.screens.settings import SettingsScreen
 
         tuning = self.session.tuning

@@ -38,7 +38,7 @@ from inference.api import (
 from mistral_tui.app import ChatApp
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import EngineClient
-from mistral_tui.store import AsyncStore
+from mistral_tui.history.store import AsyncStore
 
 CARD = ModelCard(
     name="Fake-7B",

@@ -41,7 +41,7 @@ def test_every_option_of_the_readme_exists() -> None:
 
 def test_every_module_is_on_the_map() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
-    for folder in ("inference", "mistral_tui"):
+    for folder in ("inference", "mistral_tui", "mistral_tui/config", "mistral_tui/history"):
         for path in (ROOT / folder).glob("*.py"):
             if not path.stem.startswith("_"):
                 assert f"`{path.stem}`" in page, path

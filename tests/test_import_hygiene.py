@@ -48,7 +48,7 @@ def test_the_first_paint_waits_for_nothing_it_can_do_without() -> None:
 
 
 def test_headless_never_imports_textual() -> None:
-    code = "import mistral_tui.cli, mistral_tui.headless, mistral_tui.store"
+    code = "import mistral_tui.cli, mistral_tui.headless, mistral_tui.history.store"
     assert _loaded(code, (*HEAVY, "textual")) == []
 
 

@@ -21,9 +21,9 @@ from fake_engine import FakeEngine, Reply
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import EngineClient, LocalEngine
 from mistral_tui.happenings import ContextFull, Happening, Opened, ReplyText, Said
+from mistral_tui.history.schema import Message, StoreError
+from mistral_tui.history.store import AsyncStore
 from mistral_tui.room import Conversing
-from mistral_tui.schema import Message, StoreError
-from mistral_tui.store import AsyncStore
 
 _STEPS = ("say", "say", "say", "edit", "again", "on", "walk", "delete", "undo", "copy", "new")
 

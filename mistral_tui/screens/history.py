@@ -16,13 +16,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from mistral_tui.history.schema import StoreError
 from mistral_tui.sanitize import one_line
-from mistral_tui.schema import StoreError
 
 if TYPE_CHECKING:
-    from mistral_tui.search import Hit
-    from mistral_tui.shelf import Summary
-    from mistral_tui.store import AsyncStore
+    from mistral_tui.history.search import Hit
+    from mistral_tui.history.shelf import Summary
+    from mistral_tui.history.store import AsyncStore
 
 _PAGE = 100
 _HELP = "Enter opens · p pins · r renames · d deletes · u undo · y copies · x exports · / search"
@@ -295,7 +295,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
         self._fill(keep=f"c-{key}")
 
     async def _export(self, key: str) -> None:
-        from mistral_tui.export import export_file
+        from mistral_tui.history.export import export_file
 
         path = Path.cwd() / f"conversation-{key[:8]}.md"
         await self._store.beside(lambda store: export_file(store, path, "md", [key]))

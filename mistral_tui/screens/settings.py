@@ -12,14 +12,14 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from mistral_tui import presets
-from mistral_tui.layers import ConversationSettings, Effective
+from mistral_tui.config import presets
+from mistral_tui.config.layers import ConversationSettings, Effective
+from mistral_tui.config.settings import BY_KEY, Invalid, Value, of_section
+from mistral_tui.config.user_files import FileProblem
 from mistral_tui.sanitize import one_line
-from mistral_tui.settings import BY_KEY, Invalid, Value, of_section
-from mistral_tui.user_files import FileProblem
 
 if TYPE_CHECKING:
-    from mistral_tui.presets import Preset
+    from mistral_tui.config.presets import Preset
 
 KEYS = (*of_section("sampling"), "system_prompt", "safe_prompt")
 _HELP = "Empty: as the origin says · Enter keeps · Esc leaves · Ctrl+S saves them as a preset"

@@ -25,7 +25,7 @@ from fake_engine import (
 )
 from mistral_tui import app as app_module
 from mistral_tui.app import ChatApp
-from mistral_tui.store import AsyncStore
+from mistral_tui.history.store import AsyncStore
 
 LONG = [f"line {n}\n\n" for n in range(80)]
 

@@ -25,8 +25,8 @@ from fake_engine import (
 from mistral_tui import clipboard, paths, themes
 from mistral_tui.actions import ACTIONS
 from mistral_tui.clipboard import CopyResult
+from mistral_tui.history.store import Store
 from mistral_tui.screens.help import HelpScreen
-from mistral_tui.store import Store
 
 HOSTILE = (
     "\x1b[31mred\x1b[0m \x1b]52;c;aGk=\x07 \x9b2J [/INST] [bold]b[/bold] [@click=app.quit]q[/] "

@@ -26,9 +26,9 @@ from fake_engine import (
     words_on_screen,
 )
 from mistral_tui import app as app_module
-from mistral_tui.schema import StoreError
+from mistral_tui.history.schema import StoreError
+from mistral_tui.history.store import Store
 from mistral_tui.screens.first_run import FirstRun
-from mistral_tui.store import Store
 
 ROOT = Path(__file__).parents[2]
 

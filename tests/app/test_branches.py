@@ -18,8 +18,8 @@ from mistral_tui.branches import Branches
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import LocalEngine
 from mistral_tui.happenings import Happening, Note, Opened
+from mistral_tui.history.store import AsyncStore, Store
 from mistral_tui.sanitize import sanitize
-from mistral_tui.store import AsyncStore, Store
 
 WARM = SamplingChoice(temperature=1.0, max_tokens=6)
 

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from inference.api import SamplingParams
-from mistral_tui import config, config_command, presets, settings
+from mistral_tui import config_command
 from mistral_tui.choices import ModelChoice, SamplingChoice
-from mistral_tui.config import Config
-from mistral_tui.layers import (
+from mistral_tui.config import file as config
+from mistral_tui.config import presets, settings
+from mistral_tui.config.file import Config
+from mistral_tui.config.layers import (
     ConversationSettings,
     changes,
     chosen,
@@ -30,9 +32,9 @@ from mistral_tui.layers import (
     effective,
     said_in,
 )
-from mistral_tui.settings import BY_KEY, SETTINGS, Invalid, Setting, literal
-from mistral_tui.toml_file import MOST_PROBLEMS, key_lines
-from mistral_tui.user_files import FileProblem
+from mistral_tui.config.settings import BY_KEY, SETTINGS, Invalid, Setting, literal
+from mistral_tui.config.toml_file import MOST_PROBLEMS, key_lines
+from mistral_tui.config.user_files import FileProblem
 
 ROOT = Path(__file__).parents[2]
 DOC = (ROOT / "docs" / "configuration.md").read_text()
@@ -548,7 +550,7 @@ def test_the_example_of_the_docs_is_a_good_file(tmp_path: Path) -> None:
 
 def test_it_costs_neither_torch_nor_a_ui(tmp_path: Path) -> None:
     code = (
-        "import sys, mistral_tui.layers, mistral_tui.config as c; c.load()\n"
+        "import sys, mistral_tui.config.layers, mistral_tui.config.file as c; c.load()\n"
         "names = ('torch', 'textual', 'typer', 'inference.sampling', 'inference.api', 'difflib')\n"
         "print([n for n in names if n in sys.modules])"
     )

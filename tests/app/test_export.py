@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from inference.api import SamplingParams, Timings, Usage
-from mistral_tui import export, json_elements
-from mistral_tui.importing import Report, import_file
-from mistral_tui.schema import Realization
-from mistral_tui.store import Store, StoreError
+from mistral_tui.history import export, json_elements
+from mistral_tui.history.importing import Report, import_file
+from mistral_tui.history.schema import Realization
+from mistral_tui.history.store import Store, StoreError
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from inference.api import SamplingParams
-from mistral_tui.migrations import VERSION_1, migrate
-from mistral_tui.schema import Realization
-from mistral_tui.store import AsyncStore, Store, StoreError
+from mistral_tui.history.migrations import VERSION_1, migrate
+from mistral_tui.history.schema import Realization
+from mistral_tui.history.store import AsyncStore, Store, StoreError
 
 SAMPLING = SamplingParams(temperature=0.2, seed=7)
 
@@ -388,7 +388,7 @@ def test_a_migration_that_is_killed_leaves_the_old_file(path: Path) -> None:
     before = contents(path, names)
     source = (
         "import os, sqlite3, sys\n"
-        "from mistral_tui.migrations import VERSION_1, VERSION_2, migrate\n"
+        "from mistral_tui.history.migrations import VERSION_1, VERSION_2, migrate\n"
         "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
         "db.create_function('die', 0, lambda: os._exit(9))\n"
         "migrate(db, (VERSION_1, (*VERSION_2, 'SELECT die()')))"
@@ -414,7 +414,7 @@ def test_two_processes_bring_a_file_up_to_date_at_once(path: Path) -> None:
         path.unlink(missing_ok=True)
         old_file(path)
         source = (
-            "import sys; from pathlib import Path; from mistral_tui.store import Store\n"
+            "import sys; from pathlib import Path; from mistral_tui.history.store import Store\n"
             "store = Store(Path(sys.argv[1])); print(len(store.search('cafe'))); store.close()"
         )
         processes = [child(source, path) for _ in range(2)]
@@ -428,7 +428,7 @@ def test_two_processes_write_delete_and_search_at_once(path: Path) -> None:
     source = """
 import sys
 from pathlib import Path
-from mistral_tui.store import Store
+from mistral_tui.history.store import Store
 store, me = Store(Path(sys.argv[1])), sys.argv[2]
 for n in range(25):
     chat = store.create_conversation().id

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from mistral_tui import paths
-from mistral_tui.database_file import Presence
+from mistral_tui.history.database_file import Presence
+from mistral_tui.history.store import Store, StoreError
 from mistral_tui.paths import FolderError
-from mistral_tui.store import Store, StoreError
 
 FOLDERS = {
     "MISTRAL_TUI_DATA": paths.data_dir,
@@ -96,7 +96,7 @@ def test_the_one_who_holds_a_name_is_alive_until_it_leaves(tmp_path: Path) -> No
 
 def test_a_killed_process_is_dead_and_swept_away(tmp_path: Path) -> None:
     source = (
-        "import sys, pathlib; from mistral_tui.database_file import Presence\n"
+        "import sys, pathlib; from mistral_tui.history.database_file import Presence\n"
         "p = Presence(pathlib.Path(sys.argv[1])); p.claim()\n"
         "print(p.owner, flush=True); sys.stdin.read()"
     )
@@ -149,7 +149,7 @@ def ask(store: Store, text: str = "Why?") -> tuple[str, int]:
 
 def child(source: str, *args: object) -> subprocess.Popen[str]:
     """Another process that has a store open at the path in its first argument."""
-    head = "import sys; from pathlib import Path; from mistral_tui.store import Store\n"
+    head = "import sys; from pathlib import Path; from mistral_tui.history.store import Store\n"
     head += "store = Store(Path(sys.argv[1]))\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + textwrap.dedent(source), *map(str, args)],

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from mistral_tui import config, presets
-from mistral_tui.presets import BUILT_IN, KEYS, PresetError
-from mistral_tui.settings import BY_KEY
+from mistral_tui.config import file as config
+from mistral_tui.config import presets
+from mistral_tui.config.presets import BUILT_IN, KEYS, PresetError
+from mistral_tui.config.settings import BY_KEY
 
 
 def test_ours_are_good_and_one_leaves_nothing_of_another() -> None:

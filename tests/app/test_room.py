@@ -14,9 +14,9 @@ from fake_engine import chat, screen_text, wait_until
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import LocalEngine
 from mistral_tui.happenings import ContextFull, Happening
+from mistral_tui.history.store import AsyncStore
 from mistral_tui.room import Conversing
 from mistral_tui.screens.room import RoomScreen
-from mistral_tui.store import AsyncStore
 
 SHORT = SamplingChoice(temperature=0.0, max_tokens=8)
 LONG = "words and more words " * 12

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from fake_engine import FakeEngine, Load, Reply, ask, card, chat, each_size, screen_text, wait_until
 from mistral_tui.choices import SamplingChoice
-from mistral_tui.layers import ConversationSettings
+from mistral_tui.config.layers import ConversationSettings
 from mistral_tui.screens.history import HistoryScreen
 from mistral_tui.screens.models import ModelsScreen
 from mistral_tui.screens.settings import SettingsScreen

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mistral_tui import search
+from mistral_tui.history import search
+from mistral_tui.history.store import Hit, Store, StoreError
 from mistral_tui.sanitize import sanitize
-from mistral_tui.store import Hit, Store, StoreError
 
 
 @pytest.fixture

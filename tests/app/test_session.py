@@ -25,9 +25,9 @@ from mistral_tui.happenings import (
     TakenBack,
     Trouble,
 )
+from mistral_tui.history.schema import StoreError
+from mistral_tui.history.store import AsyncStore, Store
 from mistral_tui.presenter import _footnote, _reason
-from mistral_tui.schema import StoreError
-from mistral_tui.store import AsyncStore, Store
 
 T = TypeVar("T")
 FULL = "The conversation file cannot be written: the disk is full."

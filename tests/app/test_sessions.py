@@ -14,7 +14,7 @@ import typer.main
 
 from mistral_tui import sessions
 from mistral_tui.cli import with_command
-from mistral_tui.store import Store
+from mistral_tui.history.store import Store
 
 
 @pytest.fixture

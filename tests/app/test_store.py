@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.api import SamplingParams, Timings, Usage
-from mistral_tui.migrations import MIGRATIONS, migrate
-from mistral_tui.schema import storable, title_from
-from mistral_tui.store import AsyncStore, Store, StoreError
+from mistral_tui.history.migrations import MIGRATIONS, migrate
+from mistral_tui.history.schema import storable, title_from
+from mistral_tui.history.store import AsyncStore, Store, StoreError
 
 SAMPLING = SamplingParams(temperature=0.2, seed=2**64 - 1)
 USAGE = Usage(prompt_tokens=5, reused_tokens=2, completion_tokens=3)

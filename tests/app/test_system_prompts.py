@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral_tui import system_prompts
-from mistral_tui.system_prompts import PromptError, available, load, resolve, save
+from mistral_tui.config import system_prompts
+from mistral_tui.config.system_prompts import PromptError, available, load, resolve, save
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:

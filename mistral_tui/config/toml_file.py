@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mistral_tui.config.settings import Invalid, Setting, Value, sentence, unknown
+from mistral_tui.config.user_files import FileProblem, read_text
 from mistral_tui.sanitize import one_line
-from mistral_tui.settings import Invalid, Setting, Value, sentence, unknown
-from mistral_tui.user_files import FileProblem, read_text
 
 MOST_BYTES = 1 << 20
 MOST_PROBLEMS = 50

@@ -15,9 +15,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral_tui.sanitize import one_line
-from mistral_tui.settings import MOST_TEXT
-from mistral_tui.user_files import (
+from mistral_tui.config.settings import MOST_TEXT
+from mistral_tui.config.user_files import (
     NAME_RULE,
     FileProblem,
     files,
@@ -27,6 +26,7 @@ from mistral_tui.user_files import (
     same_but_for_case,
     write_text,
 )
+from mistral_tui.sanitize import one_line
 
 MOST_PROMPTS = 200
 _MOST_BYTES = MOST_TEXT + (4 << 10)  # front matter is not of the text

@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mistral_tui import schema
-from mistral_tui.replies import NO_MESSAGE, Replies
-from mistral_tui.schema import Conversation, Message, Part, Realization, StoreError, storable
+from mistral_tui.history import schema
+from mistral_tui.history.replies import NO_MESSAGE, Replies
+from mistral_tui.history.schema import (
+    Conversation,
+    Message,
+    Part,
+    Realization,
+    StoreError,
+    storable,
+)
 
 _ABOVE = "What this was an answer to is deleted, too: restore that first."
 # UNION, not UNION ALL: it ends even on a damaged tree that goes round in circles.

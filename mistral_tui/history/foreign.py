@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from mistral_tui.schema import Conversation, Message, storable
+from mistral_tui.history.schema import Conversation, Message, storable
 
 MOST_MESSAGES = 100_000  # of one conversation
 _LAST_SECOND = 253_402_300_799.0  # of the year 9999

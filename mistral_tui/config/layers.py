@@ -11,14 +11,14 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from mistral_tui.choices import SamplingChoice
+from mistral_tui.config.settings import BY_KEY, SETTINGS, Invalid, Setting, Value
+from mistral_tui.config.user_files import is_name
 from mistral_tui.sanitize import one_line
-from mistral_tui.settings import BY_KEY, SETTINGS, Invalid, Setting, Value
-from mistral_tui.user_files import is_name
 
 if TYPE_CHECKING:
     from inference.api import SamplingParams
-    from mistral_tui.config import Config
-    from mistral_tui.presets import Preset
+    from mistral_tui.config.file import Config
+    from mistral_tui.config.presets import Preset
 
 COMMAND_LINE = "command line"
 CONVERSATION = "this conversation"

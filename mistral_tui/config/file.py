@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mistral_tui import presets
-from mistral_tui.presets import Preset
-from mistral_tui.settings import SECTIONS, Value, literal, of_section
-from mistral_tui.toml_file import TomlFile
-from mistral_tui.user_files import FileProblem, write_new
+from mistral_tui.config import presets
+from mistral_tui.config.presets import Preset
+from mistral_tui.config.settings import SECTIONS, Value, literal, of_section
+from mistral_tui.config.toml_file import TomlFile
+from mistral_tui.config.user_files import FileProblem, write_new
 
 NAME = "config.toml"
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference.api import ModelCard, SamplingParams
-from mistral_tui import config as config_file
-from mistral_tui import layers, system_prompts
 from mistral_tui.choices import SamplingChoice
-from mistral_tui.config import Config
-from mistral_tui.layers import ConversationSettings, Effective
-from mistral_tui.settings import Value
+from mistral_tui.config import file as config_file
+from mistral_tui.config import layers, system_prompts
+from mistral_tui.config.file import Config
+from mistral_tui.config.layers import ConversationSettings, Effective
+from mistral_tui.config.settings import Value
 
 
 class Tuning:

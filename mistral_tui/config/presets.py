@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mistral_tui import system_prompts
-from mistral_tui.sanitize import one_line
-from mistral_tui.settings import (
+from mistral_tui.config import system_prompts
+from mistral_tui.config.settings import (
     BY_KEY,
     Invalid,
     Setting,
@@ -25,8 +24,8 @@ from mistral_tui.settings import (
     sentence,
     unknown,
 )
-from mistral_tui.toml_file import TomlFile
-from mistral_tui.user_files import (
+from mistral_tui.config.toml_file import TomlFile
+from mistral_tui.config.user_files import (
     NAME_RULE,
     FileProblem,
     files,
@@ -35,6 +34,7 @@ from mistral_tui.user_files import (
     same_but_for_case,
     write_text,
 )
+from mistral_tui.sanitize import one_line
 
 MOST_PRESETS = 200
 HELP = Setting("help", "presets", "text", "What it is for.", "", example="Short.", longest=200)

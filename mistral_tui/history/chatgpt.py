@@ -7,9 +7,9 @@ import uuid
 from typing import Any
 
 from inference.api import Role
-from mistral_tui.foreign import MOST_MESSAGES, Plan, in_order, items, mapping, moment, words
+from mistral_tui.history.foreign import MOST_MESSAGES, Plan, in_order, items, mapping, moment, words
+from mistral_tui.history.schema import Conversation, Message, Part, title_from
 from mistral_tui.sanitize import one_line
-from mistral_tui.schema import Conversation, Message, Part, title_from
 
 _ROLES: dict[str, Role] = {
     "user": "user",

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from mistral_tui import schema, search
-from mistral_tui.schema import Conversation, Message, Part, Realization, StoreError
-from mistral_tui.search import Hit
-from mistral_tui.shelf import Summary
-from mistral_tui.tree import Deletion, Siblings, Tree
+from mistral_tui.history import schema, search
+from mistral_tui.history.schema import Conversation, Message, Part, Realization, StoreError
+from mistral_tui.history.search import Hit
+from mistral_tui.history.shelf import Summary
+from mistral_tui.history.tree import Deletion, Siblings, Tree
 
 __all__ = [
     "AsyncStore",

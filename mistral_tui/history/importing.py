@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from inference.api import Role, SamplingParams, Timings, Usage
-from mistral_tui import chatgpt, export
-from mistral_tui.foreign import (
+from mistral_tui.history import chatgpt, export
+from mistral_tui.history.foreign import (
     MOST_MESSAGES,
     Plan,
     in_order,
@@ -25,8 +25,8 @@ from mistral_tui.foreign import (
     moment,
     words,
 )
-from mistral_tui.json_elements import BadJson, elements
-from mistral_tui.schema import (
+from mistral_tui.history.json_elements import BadJson, elements
+from mistral_tui.history.schema import (
     Conversation,
     FinalStatus,
     Message,
@@ -35,7 +35,7 @@ from mistral_tui.schema import (
     StoreError,
     title_from,
 )
-from mistral_tui.store import Store
+from mistral_tui.history.store import Store
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EMPTY = "there are no conversations in it"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from inference.api import Role, SamplingParams, Timings, Usage
-from mistral_tui.migrations import StoreError
+from mistral_tui.history.migrations import StoreError
 from mistral_tui.sanitize import one_line, sanitize
 
 Status = Literal["complete", "streaming", "cancelled", "length", "failed", "interrupted"]

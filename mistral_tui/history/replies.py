@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from inference.api import Role, SamplingParams, Timings, Usage
-from mistral_tui import schema
-from mistral_tui.schema import (
+from mistral_tui.history import schema
+from mistral_tui.history.schema import (
     Conversation,
     Message,
     OpenReply,
@@ -25,7 +25,7 @@ from mistral_tui.schema import (
     StoreError,
     storable,
 )
-from mistral_tui.shelf import BEING_WRITTEN, Shelf
+from mistral_tui.history.shelf import BEING_WRITTEN, Shelf
 
 _NOT_OPEN = "This reply is no longer being written: it was finished or deleted."
 NO_MESSAGE = "This message no longer exists: it was deleted, perhaps in another window."

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mistral_tui import schema, search
-from mistral_tui.database import Database
+from mistral_tui.history import schema, search
+from mistral_tui.history.database import Database
+from mistral_tui.history.schema import Conversation, StoreError, storable
 from mistral_tui.sanitize import one_line
-from mistral_tui.schema import Conversation, StoreError, storable
 
 KEEP_DELETED = 30 * 86_400.0  # seconds
 _GONE = "This conversation no longer exists: it was deleted, perhaps in another window."

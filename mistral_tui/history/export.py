@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from mistral_tui.history.schema import Conversation, Message, Realization, StoreError
+from mistral_tui.history.store import Store
 from mistral_tui.sanitize import one_line, sanitize
-from mistral_tui.schema import Conversation, Message, Realization, StoreError
-from mistral_tui.store import Store
 
 FORMAT, VERSION = "mistral-tui", 1
 Form = Literal["md", "json"]

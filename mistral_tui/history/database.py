@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from mistral_tui import search
-from mistral_tui.database_file import Presence, file_trouble, make_private
-from mistral_tui.migrations import StoreError, migrate
-from mistral_tui.schema import Conversation, storable
+from mistral_tui.history import search
+from mistral_tui.history.database_file import Presence, file_trouble, make_private
+from mistral_tui.history.migrations import StoreError, migrate
+from mistral_tui.history.schema import Conversation, storable
 
 
 class Database:
