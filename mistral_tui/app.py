@@ -18,10 +18,10 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import TextArea
 
-from mistral_tui import paths, themes
+from mistral_tui import paths
 from mistral_tui.actions import ACTIONS, bindings
 from mistral_tui.choices import ModelChoice, SamplingChoice
-from mistral_tui.sanitize import one_line, sanitize
+from mistral_tui.sanitize import sanitize
 from mistral_tui.sending import Sender
 from mistral_tui.tree_actions import TreeActions
 from mistral_tui.widgets.prompt import Prompt
@@ -90,8 +90,7 @@ class ChatApp(TreeActions):
         self.prompt = Prompt(id="prompt")
         self.status = StatusLine(id="status")
         self._sender = Sender(self)
-        self._theme_said = theme_name
-        self._problems = self._add_themes(theme_name)
+        self._problems = self.add_themes(theme_name)
 
     def compose(self) -> ComposeResult:
         with Container(id="view"):
@@ -151,7 +150,7 @@ class ChatApp(TreeActions):
         self._presenter = rest.Presenter(main)
         self._copier = rest.Copier(self)
         self.begun = True
-        self._warn([*config.problems, *self._config_theme(config.values.get("theme"))])
+        self._warn([*config.problems, *self.config_theme(config.values.get("theme"))])
         self.set_interval(1.0, self._check_engine)
         self.set_timer(_PURGE_SECONDS, lambda: self.start(self._purge()))
         self.start(self._load())
@@ -312,38 +311,6 @@ class ChatApp(TreeActions):
         if self._driver is not None:
             self.call_from_thread(self._driver.write, sequence)
 
-    def action_toggle_theme(self) -> None:
-        """The light or the dark look."""
-        self.theme = "mistral-light" if self.current_theme.dark else "mistral-dark"
-
-    def watch_theme(self, name: str) -> None:
-        """Any look that is chosen is kept for the next time."""
-        if self.begun:
-            themes.remember(paths.state_dir(), name)
-
-    def _add_themes(self, name: str) -> list[str]:
-        """Add the looks and choose one; what is wrong with them, in sentences."""
-        found, problems = themes.load_themes(paths.themes_dir())
-        for theme in found:
-            self.register_theme(theme)
-        kept = themes.remembered(paths.state_dir())
-        self.theme = next(
-            (n for n in (name, kept) if n in self.available_themes), themes.DEFAULT_DARK
-        )
-        if name and name not in self.available_themes:
-            known = ", ".join(theme.name for theme in found)
-            problems.append(f"There is no theme {one_line(name, 40)!r}; there are {known}.")
-        return problems
-
-    def _config_theme(self, name: object) -> list[str]:
-        """The look of the config, where none was chosen since or said at the start."""
-        if not isinstance(name, str) or self._theme_said or themes.remembered(paths.state_dir()):
-            return []
-        if name not in self.available_themes:
-            return [f"There is no theme {one_line(name, 40)!r}, which config.toml names."]
-        self.theme = name
-        return []
-
     def action_help(self) -> None:
         """Keys, and what is running."""
         from mistral_tui.screens.help import HelpScreen
@@ -369,7 +336,6 @@ class ChatApp(TreeActions):
             if action.palette:
                 run = getattr(self, f"action_{action.id}")
                 yield SystemCommand(action.title, f"{action.help} ({action.shown_keys})", run)
-        yield SystemCommand("Theme", "Choose among all looks.", self.action_change_theme)
 
 
 def _starter_is_there() -> bool:
