@@ -66,7 +66,7 @@ class ModelCard:
     device: str
     threads: int
     context: int
-    capabilities: tuple[str, ...]  # of: instruct, fim, tools, vision
+    capabilities: tuple[str, ...]  # of: instruct, fim, tools, thinking, vision
     fingerprint: str  # of weights and tokenizer: token ids and replays are valid under it
     tokenizer: str  # for people, for instance "tekken v3"
     sampling: SamplingParams = SamplingParams()  # recommended defaults
@@ -123,7 +123,7 @@ class Generate:
     `slot` names the KV cache that is reused and kept. `safe_prompt` puts Mistral's guardrail
     before the system prompt.
     `instruct` False: no chat layout; the messages are one text, which is continued, as
-    base models want it."""
+    base models want it. `candidates`: so many of the likeliest tokens are told at each place."""
 
     id: int
     messages: tuple[Message, ...]
@@ -132,6 +132,21 @@ class Generate:
     slot: str = "chat"
     instruct: bool = True
     safe_prompt: bool = False
+    candidates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How likely the model finds the last message, which is the assistant's: one prefill.
+    Answered by `Tokens` without text, then `Finished`. The ids are the message's own where its
+    fingerprint is the tokenizer's, else those that its text is encoded to."""
+
+    id: int
+    messages: tuple[Message, ...]
+    instruct: bool = True
+    safe_prompt: bool = False
+    slot: str = "chat"
+    candidates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +247,33 @@ class PrefillProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that might stand at a place, with its model `logprob`. `piece` is what it would
+    add to the text; bytes that are no UTF-8 by themselves are lone surrogates (Python's
+    `surrogateescape`). A `control` token adds nothing: then `piece` is its name."""
+
+    id: int
+    logprob: float
+    piece: str
+    control: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """A batch of generated tokens: `ids` and their model `logprobs` (natural log, before
-    temperature and filters), and the text they add. `text` is what may be shown so far:
-    an incomplete character or a possible stop string is held back for a later batch,
-    so ids and text of one batch need not belong together; of the whole reply they do."""
+    temperature and filters), and the `text` and the `thinking` that they add, which comes
+    before the text. Both are what may be shown so far: an incomplete character or a possible
+    stop string is held back for a later batch, so ids and text of one batch need not belong
+    together; of the whole reply they do.
+    Where candidates were asked for, `places` has those of each id, likeliest first, and the
+    drawn one among them, if need be as the last."""
 
     id: int
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     text: str
+    thinking: str = ""
+    places: tuple[tuple[Candidate, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +351,7 @@ Request = (
     | FillInMiddle
     | CompleteBatch
     | CountTokens
+    | Measure
     | Cancel
     | Shutdown
 )

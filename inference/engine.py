@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from inference.api import (
@@ -20,22 +20,22 @@ from inference.api import (
     Finished,
     FinishReason,
     Generate,
+    Measure,
     ModelCard,
     PrefillProgress,
     Timings,
-    Tokens,
     Usage,
 )
 from inference.cache import KVCache
 from inference.errors import ContextFull, RequestError
-from inference.generation import decode, generate, prefill
+from inference.generation import decode, generate, measure, prefill
 from inference.prefix import reusable
+from inference.reply import ReplyStream
 from inference.sampling import check, make_sampler
-from inference.stopping import StopStrings
 from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
 
-Runnable = Generate | Complete | FillInMiddle | CompleteBatch | CountTokens
+Runnable = Generate | Complete | FillInMiddle | CompleteBatch | CountTokens | Measure
 
 
 @dataclass(slots=True)
@@ -126,6 +126,9 @@ class Engine:
             yield Counted(request.id, len(prompt))
             return
         started = time.perf_counter()
+        if isinstance(request, Measure):
+            yield from self._measure(request, started, cancelled)
+            return
         check(request.sampling)
         if isinstance(request, CompleteBatch):
             yield self._complete_batch(request, started, cancelled)
@@ -133,7 +136,7 @@ class Engine:
         prompt, open_reply = self._encode(request)
         yield from self._generate(request, prompt, open_reply, started, cancelled)
 
-    def _chat(self, request: Generate | CountTokens) -> tuple[list[int], list[int]]:
+    def _chat(self, request: Generate | CountTokens | Measure) -> tuple[list[int], list[int]]:
         """The prompt's ids, and those of the reply that is continued."""
         if request.instruct:
             return self.tokenizer.encode_reply(request.messages, safe_prompt=request.safe_prompt)
@@ -148,6 +151,10 @@ class Engine:
                 prompt = self.tokenizer.encode_text(request.prompt)
             case FillInMiddle():
                 prompt = self.tokenizer.fim_ids(request.prefix, request.suffix)
+        self._check_room(prompt)
+        return prompt, open_reply
+
+    def _check_room(self, prompt: list[int]) -> None:
         if not prompt:
             raise RequestError("The prompt is empty; write something first.")
         if len(prompt) >= self.context:
@@ -155,7 +162,6 @@ class Engine:
                 f"The conversation takes {len(prompt):,} tokens and the model's context is "
                 f"{self.context:,}; start a new conversation or send less text."
             )
-        return prompt, open_reply
 
     def _slot(self, name: str) -> _Slot:
         """The named slot, made most recently used; the oldest one goes when there are many."""
@@ -196,6 +202,39 @@ class Engine:
         )
         return BatchFinished(request.id, tuple(completions), seed, time.perf_counter() - started)
 
+    def _measure(
+        self, request: Measure, started: float, cancelled: Callable[[], bool]
+    ) -> Iterator[Event]:
+        prompt, reply_ids = self._chat(request)
+        if not reply_ids:
+            raise RequestError("There is no answer to measure at the end of this conversation.")
+        self._check_room(prompt)
+        slot = self._slot(request.slot)
+        begin = len(prompt) - len(reply_ids)
+        reused = min(reusable(slot.ids, prompt), begin - 1)  # the first token needs logits, too
+        slot.cache.truncate(reused)
+        del slot.ids[reused:]
+        meter = _Meter(started, len(prompt), reused, len(reply_ids))
+        reply = ReplyStream(request.id, self.tokenizer, chat=request.instruct)
+        reason: FinishReason = "stop"
+        yield PrefillProgress(request.id, reused, len(prompt), reused)
+        for start in range(reused, len(prompt), self._chunk):
+            if cancelled():
+                reason = "cancelled"
+                break
+            chunk = prompt[start : start + self._chunk]
+            skip = max(begin - 1 - start, 0)
+            targets = prompt[start + 1 + skip : start + 1 + len(chunk)]
+            found = measure(
+                self.model, slot.cache, chunk, targets, skip=skip, candidates=request.candidates
+            )
+            slot.ids.extend(chunk)
+            yield PrefillProgress(request.id, len(slot.ids), len(prompt), reused)
+            for target, (logprob, likeliest) in zip(targets, found, strict=True):
+                # Its text is known: only how likely it was is news.
+                yield replace(reply.add(target, logprob, likeliest), text="", thinking="")
+        yield meter.finished(request.id, reason, 0, prompt, self.cache_nbytes)
+
     def _generate(
         self,
         request: Generate | Complete | FillInMiddle,
@@ -229,14 +268,22 @@ class Engine:
         meter.prefilled()
 
         sampler = make_sampler(params, seed=seed, history=prompt, banned=self._banned)
-        chat = isinstance(request, Generate) and request.instruct
-        detokenizer = self.tokenizer.detokenizer(continues=not chat)
-        for token in open_reply:  # what is continued may end in the middle of a character
-            detokenizer.add(token)
-        stops = StopStrings(request.stop)
+        reply = ReplyStream(
+            request.id,
+            self.tokenizer,
+            stop=request.stop,
+            chat=isinstance(request, Generate) and request.instruct,
+            open_reply=open_reply,
+        )
         reason: FinishReason = "length" if limit == params.max_tokens else "context_full"
         steps = decode(
-            self.model, slot.cache, logits, sampler, max_tokens=limit, fed=slot.ids.append
+            self.model,
+            slot.cache,
+            logits,
+            sampler,
+            max_tokens=limit,
+            fed=slot.ids.append,
+            candidates=request.candidates if isinstance(request, Generate) else 0,
         )
         while True:
             if cancelled():
@@ -245,16 +292,13 @@ class Engine:
             drawn = next(steps, None)
             if drawn is None:
                 break
-            token, logprob = drawn
             meter.token()
-            text = stops.feed(detokenizer.add(token))
-            yield Tokens(request.id, (token,), (logprob,), text)
-            if token in self.tokenizer.stop_ids or stops.hit:
+            yield reply.add(*drawn)
+            if drawn[0] in self.tokenizer.stop_ids or reply.stopped:
                 reason = "stop"
                 break
-        tail = "" if stops.hit else stops.feed(detokenizer.flush()) + stops.flush()
-        if tail:
-            yield Tokens(request.id, (), (), tail)
+        if (rest := reply.end()) is not None:
+            yield rest
         yield meter.finished(request.id, reason, seed, prompt, self.cache_nbytes)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from inference.api import SamplingParams
 from inference.cache import KVCache
 from inference.errors import RequestError, SettingError
-from inference.sampling import Sampler, check, make_sampler
+from inference.sampling import Likeliest, Sampler, check, likeliest, make_sampler
 from inference.transformer import Transformer
 
 PREFILL_CHUNK = 256
@@ -55,22 +55,51 @@ def decode(
     *,
     max_tokens: int,
     fed: Callable[[int], None] = lambda _: None,
-) -> Iterator[tuple[int, float]]:
+    candidates: int = 0,
+) -> Iterator[tuple[int, float, Likeliest]]:
     """Draw up to `max_tokens` tokens, each fed back when the next one is asked for.
 
     Args:
         logits: of the last prompt position, from `prefill`.
         fed: called with a token once it is in the cache; the last one drawn is not.
+        candidates: so many of the likeliest tokens are told at each place.
 
     Yields:
-        (token id, logprob). The caller ends the iteration at a stop token.
+        (token id, logprob, likeliest). The caller ends the iteration at a stop token.
     """
     for left in range(max_tokens, 0, -1):
         token, logprob = sampler(logits)
-        yield token, logprob
+        yield token, logprob, likeliest(logits, candidates)
         if left > 1:
             logits = model(torch.tensor([[token]], device=model.device), cache)[0, -1]
             fed(token)
+
+
+def measure(
+    model: Transformer,
+    cache: KVCache,
+    ids: Sequence[int],
+    targets: Sequence[int],
+    *,
+    skip: int = 0,
+    candidates: int = 0,
+) -> list[tuple[float, Likeliest]]:
+    """Run one chunk of `ids` through the model, behind what the cache holds.
+
+    Args:
+        targets: what follows, in the text, each of the ids after the first `skip`.
+
+    Returns:
+        For each target its logprob, and the likeliest tokens at its place.
+    """
+    tokens = torch.tensor([ids], dtype=torch.long, device=model.device)
+    logits = model(tokens, cache, last_only=not targets)[0]
+    if not targets:
+        return []
+    return [
+        (float(row[target] - row.logsumexp(-1)), likeliest(row, candidates))
+        for row, target in zip(logits[skip:], targets, strict=False)
+    ]
 
 
 def generate(

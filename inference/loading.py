@@ -103,6 +103,8 @@ def load_engine(
         capabilities.append("fim")
     if tokenizer.has_tools:
         capabilities.append("tools")
+    if tokenizer.has_thinking:
+        capabilities.append("thinking")
     known_starter = is_starter or (folder / "starter.json").is_file()
     card = ModelCard(
         name=starter.MODEL if known_starter else folder.name,

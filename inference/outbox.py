@@ -91,12 +91,14 @@ class Outbox:
 def _join(last: Event | None, event: Event) -> Event | None:
     """One event that says what both say, or None."""
     match last, event:
-        case (Tokens(), Tokens()) if last.id == event.id:
+        case (Tokens(), Tokens()) if last.id == event.id and not (last.text and event.thinking):
             return replace(
                 last,
                 ids=last.ids + event.ids,
                 logprobs=last.logprobs + event.logprobs,
                 text=last.text + event.text,
+                thinking=last.thinking + event.thinking,
+                places=last.places + event.places,
             )
         case (PrefillProgress(), PrefillProgress()) if last.id == event.id:
             return event

@@ -15,9 +15,21 @@ from inference.limits import check
 # Enough candidates for any usual top-p; sorting them costs a tenth of sorting all logits.
 _SHORTLIST = 256
 
-__all__ = ["Sampler", "check", "make_sampler"]
+__all__ = ["Likeliest", "Sampler", "check", "likeliest", "make_sampler"]
 
 Sampler = Callable[[Tensor], tuple[int, float]]
+Likeliest = tuple[tuple[int, float], ...]
+"""(token id, logprob), the likeliest first."""
+
+
+def likeliest(logits: Tensor, count: int) -> Likeliest:
+    """The `count` likeliest tokens of logits (vocab_size,) fp32, with the model's logprobs."""
+    if count < 1:
+        return ()
+    values, ids = logits.topk(min(count, logits.shape[-1]))
+    # One crossing from a GPU for both. fp32 holds any token id.
+    both = torch.stack((ids.to(values.dtype), values - logits.logsumexp(-1))).tolist()
+    return tuple((int(token), logprob) for token, logprob in zip(*both, strict=True))
 
 
 def make_sampler(

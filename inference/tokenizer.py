@@ -40,6 +40,8 @@ SAFE_PROMPT = (
 
 # A character that no sentencepiece merge takes in: what is encoded behind it stands alone.
 _APART = "\x01"
+# Stands for the text of a reply that has none yet, only thinking: its ids go in its place.
+_NO_TEXT = "…"
 
 
 class Tokenizer:
@@ -116,7 +118,9 @@ class Tokenizer:
         if not messages:
             raise RequestError("The conversation is empty; write a message first.")
         messages = [
-            replace(message, text=_encodable(message.text)) for message in messages if message.text
+            replace(message, text=_encodable(message.text) or _NO_TEXT)
+            for message in messages
+            if message.text or self._live_ids(message)
         ]
         if safe_prompt:
             messages = _guarded(messages)
@@ -260,6 +264,17 @@ class Tokenizer:
         return all(self.control_id(token.value) is not None for token in tokens)
 
     @property
+    def has_thinking(self) -> bool:
+        """Whether the control tokens around thinking exist."""
+        return None not in self.thinking_ids
+
+    @property
+    def thinking_ids(self) -> tuple[int | None, int | None]:
+        """The control tokens that begin and end thinking."""
+        begin, end = SpecialTokens.begin_think, SpecialTokens.end_think
+        return self.control_id(begin.value), self.control_id(end.value)
+
+    @property
     def has_tools(self) -> bool:
         """Whether the tool-call control token exists."""
         return self.control_id(SpecialTokens.tool_calls.value) is not None
@@ -283,6 +298,12 @@ class Tokenizer:
         if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
             return bytes([int(piece[3:5], 16)])
         return piece.replace("▁", " ").encode()
+
+    def name_of(self, token: int) -> str:
+        """How a control token is spelled; empty for one that adds text."""
+        if not 0 <= token < self.n_words or not self._base.is_special(token):
+            return ""
+        return str(self._base.id_to_piece(token))
 
     def detokenizer(self, *, continues: bool = False) -> Detokenizer:
         """A fresh incremental detokenizer for one reply. `continues`: the reply goes on with
@@ -313,11 +334,17 @@ class Detokenizer:
 
     def add(self, token: int) -> str:
         """The text that `token` completes; empty in the middle of a character."""
-        piece = self._bytes_of(token)
-        if self._strip and piece:
-            self._strip = False
-            piece = piece.removeprefix(b" ")
+        piece = self._added(token)
+        self._strip = self._strip and not self._bytes_of(token)
         return self._decoder.decode(piece)
+
+    def piece(self, token: int) -> str:
+        """What `token` would add here; bytes that are no UTF-8 as lone surrogates."""
+        return self._added(token).decode("utf-8", "surrogateescape")
+
+    def _added(self, token: int) -> bytes:
+        piece = self._bytes_of(token)
+        return piece.removeprefix(b" ") if self._strip else piece
 
     def flush(self) -> str:
         """What is left at the end: U+FFFD for an unfinished character."""

@@ -91,8 +91,8 @@ def _plain(value: Any) -> dict[str, Any]:
 def _plain_value(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return _plain(value)
-    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-        return [_plain(item) for item in value]
+    if isinstance(value, tuple) and value and not isinstance(value[0], int | float | str):
+        return [_plain_value(item) for item in value]
     return value
 
 
