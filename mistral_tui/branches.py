@@ -11,10 +11,11 @@ from typing import Any
 
 from inference import api
 from inference.api import Failed, Finished, Tokens
-from mistral_tui.conversation import Session
+from mistral_tui.conversation import CANDIDATES, Session
 from mistral_tui.happenings import Note, Trouble
 from mistral_tui.history.schema import Message, StoreError
 from mistral_tui.history.tree import Deletion
+from mistral_tui.tokens import Record, known, record
 
 _MOST_UNDO = 100
 
@@ -131,6 +132,70 @@ class Branches(Session):
         await self._show(copy.id)
         self._tell(Note("This is a copy; the other conversation is as it was."))
 
+    async def branch_at(
+        self, message_id: int, record: Record, index: int, candidate: api.Candidate
+    ) -> None:
+        """Another version of an answer: the same up to one token, there this candidate, and then
+        what the model goes on with."""
+        await self.stop()
+        message = self._in_view(message_id)
+        card = self.card
+        if card is None or self.engine != "ready" or record.fingerprint != card.fingerprint:
+            self._tell(Note("Another model wrote this answer: load it to branch here."))
+            return
+        branch = record.branch(index, candidate)
+        if not (branch.text + branch.thinking).strip() and branch.over:
+            self._tell(Note("An answer cannot end before its first word."))
+            return
+        new = await self._store.edit_message(
+            message.id, branch.text, thinking=branch.thinking, realization=branch.realization
+        )
+        await self._show(message.conversation_id, new.id if branch.over else None)
+        if not branch.over:
+            await self._answer_soon()
+
+    def tokens_of(self, message_id: int) -> Record | None:
+        """The tokens of an answer, as they were told; None if they were not."""
+        if self._turn is not None and self._turn.message.id == message_id:
+            turn = self._turn
+            return record(turn.fingerprint, turn.ids, turn.logprobs, turn.places)
+        message = self._in_view(message_id)
+        return known(message.realizations, self.card.fingerprint if self.card else "")
+
+    async def measure(self, message_id: int) -> Record | None:
+        """Have the loaded model read an answer, whoever wrote it, and say how likely each token
+        was; None if that was stopped or failed, which is told."""
+        await self.stop()
+        message = self._in_view(message_id)
+        if self.card is None or self.engine != "ready":
+            self._tell(Note("There is no model to measure with."))
+            return None
+        request_id = self._request = self._client.next_id()
+        branch = self.messages[: self.messages.index(message) + 1]
+        asked = self._generate(request_id, branch)
+        request = api.Measure(
+            request_id, asked.messages, asked.instruct, asked.safe_prompt, candidates=CANDIDATES
+        )
+        told: list[Tokens] = []
+        last: api.Event | None = None
+        try:
+            async for event in self._client.submit(request):
+                if isinstance(event, Tokens):
+                    told.append(event)
+                last = event
+        finally:
+            self._over(request_id)
+        if isinstance(last, Failed):
+            self._tell(Trouble(last.sentence))
+        if not isinstance(last, Finished) or last.reason == "cancelled":
+            return None
+        return record(
+            self.card.fingerprint,
+            [token for event in told for token in event.ids],
+            [logprob for event in told for logprob in event.logprobs],
+            [place for event in told for place in event.places],
+        )
+
     async def replay(self, message_id: int | None = None) -> None:
         """Have an answer computed again as it was, with its seed and settings, and tell whether
         the same token ids come."""
@@ -153,6 +218,7 @@ class Branches(Session):
                 self._generate(request_id, before),
                 sampling=replace(known.sampling, seed=known.seed, max_tokens=len(known.ids)),
                 slot="replay",
+                candidates=0,
             )
             ids: list[int] = []
             last: api.Event | None = None

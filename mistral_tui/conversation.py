@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from inference import api
@@ -36,26 +35,11 @@ from mistral_tui.happenings import (
 from mistral_tui.history.schema import Conversation, FinalStatus, Message, StoreError
 from mistral_tui.history.store import AsyncStore
 from mistral_tui.history.tree import Siblings
+from mistral_tui.turn import Turn
 
-SAVE_SECONDS = 0.4  # a killed app loses at most this much of a reply
+CANDIDATES = 5
+"""Tokens that are kept as what else might have been said at a place."""
 _STATUS: dict[str, FinalStatus] = {"stop": "complete", "cancelled": "cancelled"}
-
-
-@dataclass(slots=True)
-class _Turn:
-    """The reply being written."""
-
-    message: Message
-    unsaved: str = ""
-    ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
-    count: int = 0
-
-    def add(self, event: Tokens) -> None:
-        self.unsaved += event.text
-        self.ids += event.ids
-        self.logprobs += event.logprobs
-        self.count += len(event.ids)
 
 
 class Session:
@@ -77,7 +61,7 @@ class Session:
         self._tell = tell
         self.tuning = Tuning(sampling, system_prompt, config)
         self._changed: list[str] = []  # settings, since the last message
-        self._turn: _Turn | None = None
+        self._turn: Turn | None = None
         self._request = 0  # of the turn that is under way; 0: there is none
         self._beginning = asyncio.Lock()
         self.waiting = False  # the last message is answered once the engine is ready
@@ -296,6 +280,7 @@ class Session:
             stop=self.tuning.stop,
             instruct=self.choice.instruct,
             safe_prompt=self.tuning.safe_prompt,
+            candidates=CANDIDATES,
         )
 
     async def _answer(self) -> None:
@@ -312,9 +297,11 @@ class Session:
             await self.take_back()
             self._tell(Trouble(str(error)))
             return
-        turn = self._turn = _Turn(reply)
+        turn = self._turn = Turn(reply, self.card.fingerprint)
         self._tell(ReplyBegan(reply, self.siblings.get(reply.id)))
-        saver = asyncio.create_task(self._save_regularly(turn), name="save the reply")
+        saver = asyncio.create_task(
+            turn.save_regularly(self._store, self._tell), name="save the reply"
+        )
         last: api.Event | None = None
         try:
             async for event in self._client.submit(request):
@@ -323,7 +310,7 @@ class Session:
                         self._tell(ReplyProgress(reply.id, event.done, event.total, event.reused))
                     case Tokens():
                         turn.add(event)
-                        self._tell(ReplyText(reply.id, event.text, turn.count))
+                        self._tell(ReplyText(reply.id, event.text, turn.count, event.thinking))
                 last = event
         finally:
             saver.cancel()
@@ -353,7 +340,7 @@ class Session:
         self.siblings = await self._store.siblings(conversation.id)
         return reply
 
-    async def _save_end(self, turn: _Turn, last: api.Event | None) -> ReplyEnded:
+    async def _save_end(self, turn: Turn, last: api.Event | None) -> ReplyEnded:
         """Fold the reply on disk, so that what is then shown as complete is kept."""
         key, kept, saved = turn.message.id, turn.count > 0, False
         status: FinalStatus = "interrupted"
@@ -365,7 +352,7 @@ class Session:
         elif isinstance(last, Failed):
             status = "cancelled" if last.kind == "cancelled" else "failed"
         try:
-            await self._save(turn)
+            await turn.save(self._store)
             message = await self._store.finish_reply(
                 key, status, seed=seed, usage=usage, timings=timings, finish_reason=reason
             )
@@ -384,24 +371,3 @@ class Session:
         if not answered:  # asked again with the next message, it might fail again, for ever
             await self.take_back()
         self._tell(Trouble(last.sentence))
-
-    async def _save_regularly(self, turn: _Turn) -> None:
-        while True:
-            await asyncio.sleep(SAVE_SECONDS)
-            try:
-                await asyncio.shield(self._save(turn))
-            except StoreError as error:
-                self._tell(Trouble(str(error)))
-                return  # what is unsaved stays in the turn; its end tries again
-
-    async def _save(self, turn: _Turn) -> None:
-        text, ids, logprobs = turn.unsaved, turn.ids, turn.logprobs
-        if not text and not ids:
-            return
-        turn.unsaved, turn.ids, turn.logprobs = "", (), ()
-        try:
-            await self._store.append_chunk(turn.message.id, text, ids, logprobs)
-        except StoreError:
-            turn.unsaved = text + turn.unsaved
-            turn.ids, turn.logprobs = ids + turn.ids, logprobs + turn.logprobs
-            raise

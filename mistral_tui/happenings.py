@@ -54,6 +54,7 @@ class ReplyText:
     message_id: int
     text: str
     tokens: int  # generated so far
+    thinking: str = ""  # before the text
 
 
 @dataclass(frozen=True, slots=True)

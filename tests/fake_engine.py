@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +16,7 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from inference.api import (
+    Candidate,
     Counted,
     CountTokens,
     Event,
@@ -23,6 +26,7 @@ from inference.api import (
     Generate,
     LoadModel,
     LoadProgress,
+    Measure,
     ModelCard,
     PrefillProgress,
     Ready,
@@ -77,6 +81,8 @@ class Reply:
     """
 
     words: Sequence[str] = ("Hello", " there", ".")
+    thinking: Sequence[str] = ()  # before the words
+    sure: Sequence[float] = (0.97, 0.75, 0.45, 0.2, 0.04)  # of each token in turn
     pause: float = 0.0
     gate: asyncio.Event | None = None
     holds_at: int = -1
@@ -153,6 +159,8 @@ class FakeEngine:
                 script = self._answer(request)
             case CountTokens():
                 script = self._count(request)
+            case Measure():
+                script = self._measure(request)
             case UnloadModel():
                 script = self._unload(request)
             case _:
@@ -202,6 +210,12 @@ class FakeEngine:
     async def _count(self, request: CountTokens) -> AsyncIterator[Event]:
         yield Counted(request.id, 7)
 
+    async def _measure(self, request: Measure) -> AsyncIterator[Event]:
+        reply = Reply()
+        for count, word in enumerate(re.findall(r"\s*\S+", request.messages[-1].text)):
+            yield tokens(request, reply, 500 + count, count, word)
+        yield Finished(request.id, "stop", Usage(40, 10, 0), Timings(0.2, 0.25, 1.0, 31.5), 0)
+
     async def _unload(self, request: UnloadModel) -> AsyncIterator[Event]:
         yield Unloaded(request.id)
 
@@ -214,14 +228,19 @@ class FakeEngine:
             stopped = await self._hold(request, reply, reply.gate)
         if not stopped:
             yield PrefillProgress(request.id, reply.prompt, reply.prompt, reply.reused)
-        for word in () if stopped else reply.words:
+        for word in () if stopped else (*reply.thinking, *reply.words):
             if count == reply.holds_at:
                 stopped = await self._hold(request, reply, reply.release)
             await asyncio.sleep(reply.pause)
             if stopped or (request.id in self.cancelled and not reply.deaf):
                 stopped = True
                 break
-            yield Tokens(request.id, (100 + count,), (-0.5,), word)
+            event = tokens(request, reply, 100 + count, count, word)
+            if count < len(reply.thinking):
+                event = replace(event, text="", thinking=word)
+            else:
+                event = replace(event, text=word)
+            yield event
             count += 1
         if reply.holds_at == len(reply.words) and not stopped:
             stopped = await self._hold(request, reply, reply.release)
@@ -246,6 +265,16 @@ class FakeEngine:
                 return True
             await asyncio.sleep(0.002)
         return False
+
+
+def tokens(request: Generate | Measure, reply: Reply, token: int, place: int, word: str) -> Tokens:
+    """One token with two others that it might have been, without text."""
+    sure = reply.sure[place % len(reply.sure)]
+    shares = ((token, sure, word), (700, (1 - sure) * 0.6, " other"), (701, (1 - sure) * 0.3, "…"))
+    told = [Candidate(i, math.log(p), piece) for i, p, piece in shares]
+    told.sort(key=lambda candidate: -candidate.logprob)
+    places = (tuple(told),) if request.candidates else ()
+    return Tokens(request.id, (token,), (math.log(sure),), "", "", places)
 
 
 def card(**changes: object) -> ModelCard:

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from mistral_tui.history import places
 from mistral_tui.history.schema import Conversation, Message, Realization, StoreError
 from mistral_tui.history.store import Store
 from mistral_tui.sanitize import one_line, sanitize
@@ -71,7 +72,7 @@ def to_json(
     """The published keys; they stay. What is empty is left out of messages."""
     head = asdict(conversation)
     del head["deleted_at"]
-    kept = [m for m in messages if m.status != "streaming" or m.text.strip()]
+    kept = [m for m in messages if m.status != "streaming" or (m.text + m.thinking).strip()]
     known = {m.id for m in kept}
     if head["active_leaf"] not in known:  # a reply without a word yet
         parents = {m.id: m.parent_id for m in messages}
@@ -111,6 +112,7 @@ def _realization(made: Realization) -> dict[str, Any]:
         "logprobs": [float(f"{p:.9g}") if math.isfinite(p) else str(p) for p in made.logprobs],
         "seed": made.seed,
         "finish_reason": made.finish_reason,
+        **({"places": places.rows(made.places)} if made.places else {}),
     } | {name: value and asdict(value) for name, value in values.items()}
 
 
@@ -135,6 +137,9 @@ def to_markdown(conversation: Conversation, messages: Sequence[Message]) -> Iter
     for message in reversed(branch):
         end = f" · {_ENDS[message.status]}" if message.status in _ENDS else ""
         yield f"\n## {_ROLES[message.role]} · {_time(message.created_at)}{end}\n\n"
+        if message.thinking:
+            lines = sanitize(message.thinking).strip().split("\n")
+            yield "> *Thinking*\n>\n" + "".join(f"> {_plain(line)}\n" for line in lines) + "\n"
         yield f"{_closed(sanitize(message.text))}\n"
 
 

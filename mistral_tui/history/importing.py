@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from inference.api import Role, SamplingParams, Timings, Usage
-from mistral_tui.history import chatgpt, export
+from mistral_tui.history import chatgpt, export, places
 from mistral_tui.history.foreign import (
     MOST_MESSAGES,
     Plan,
@@ -236,8 +236,17 @@ def _realizations(value: object) -> tuple[Realization, ...]:
             _record(Usage, told.get("usage")),
             _record(Timings, told.get("timings")),
             words(told.get("finish_reason"))[:40],
+            _places(told.get("places"), len(ids)),
         )
     return tuple(made.values())
+
+
+def _places(value: object, count: int) -> bytes:
+    try:
+        found = places.of_rows(value)
+    except ValueError:
+        return b""
+    return places.pack(found) if len(found) == count else b""
 
 
 def _logprob(value: object) -> float | None:

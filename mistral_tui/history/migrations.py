@@ -95,7 +95,14 @@ VERSION_2 = (
     "CREATE INDEX prompts_by_time ON messages (created_at) WHERE role = 'user'",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (VERSION_1, VERSION_2)
+# `places` are the candidates at each token, as places.py packs them.
+VERSION_3 = (
+    "ALTER TABLE realizations ADD COLUMN places BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE reply_chunks ADD COLUMN places BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE reply_chunks ADD COLUMN thinking TEXT NOT NULL DEFAULT ''",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (VERSION_1, VERSION_2, VERSION_3)
 
 
 def migrate(

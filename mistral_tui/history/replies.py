@@ -17,10 +17,10 @@ from typing import Any
 from inference.api import Role, SamplingParams, Timings, Usage
 from mistral_tui.history import schema
 from mistral_tui.history.schema import (
+    Chunk,
     Conversation,
     Message,
     OpenReply,
-    Part,
     Realization,
     StoreError,
     storable,
@@ -61,7 +61,7 @@ class Replies(Shelf):
     ) -> Message:
         """A finished message as the new active leaf, synced to the disk."""
         with self._transaction(durable=True):
-            parts = (Part("text", storable(text)),)
+            parts = schema.parts_of(text)
             place, now = (0, conversation_id, parent_id), time.time()
             return self._add(
                 Message(*place, role, parts, "complete", now, settings=settings, meta=meta or {})
@@ -83,7 +83,7 @@ class Replies(Shelf):
         `text` of another reply; without the `ids` of that, none are kept at its end."""
         with self._transaction() as db:
             self._presence.claim()
-            parts = (Part("text", storable(text)),)
+            parts = schema.parts_of(text)
             place, now = (0, conversation_id, parent_id), time.time()
             message = self._add(
                 Message(*place, "assistant", parts, "streaming", now, settings=settings)
@@ -91,7 +91,8 @@ class Replies(Shelf):
             facts = OpenReply(storable(fingerprint), sampling, partial=bool(text and not ids))
             schema.open_reply(db, message.id, self._presence.owner, facts)
             if text or ids:
-                schema.insert_chunk(db, message.id, text, ids, logprobs)
+                chunk = Chunk(text, ids=tuple(ids), logprobs=tuple(logprobs))
+                schema.insert_chunk(db, message.id, chunk)
             return message
 
     def continue_reply(
@@ -116,22 +117,32 @@ class Replies(Shelf):
             if db.execute(f"{below} AND deleted_at IS NULL", where).fetchone():
                 raise StoreError(_ANSWERED)
             known = message.realization(fingerprint)
+            told = b""
             if ids is None and known:
-                ids, logprobs = known.ids, known.logprobs
+                ids, logprobs, told = known.ids, known.logprobs, known.places
             facts = (storable(fingerprint), sampling, message.status, not ids)
             schema.open_reply(db, message_id, self._presence.owner, OpenReply(*facts))
-            schema.insert_chunk(db, message_id, message.text, ids or (), logprobs)
+            chunk = Chunk(message.text, message.thinking, tuple(ids or ()), tuple(logprobs), told)
+            schema.insert_chunk(db, message_id, chunk)
             db.execute("UPDATE messages SET status = 'streaming' WHERE id = ?", (message_id,))
             self._bring_into_view(self.get_conversation(message.conversation_id), message_id)
             return replace(message, status="streaming")
 
     def append_chunk(
-        self, message_id: int, text: str, ids: Sequence[int] = (), logprobs: Sequence[float] = ()
+        self,
+        message_id: int,
+        text: str,
+        ids: Sequence[int] = (),
+        logprobs: Sequence[float] = (),
+        *,
+        thinking: str = "",
+        places: bytes = b"",
     ) -> None:
-        """More of an open reply."""
+        """More of an open reply; `places` as places.py packs them."""
+        chunk = Chunk(text, thinking, tuple(ids), tuple(logprobs), places)
         with self._transaction() as db:
             try:
-                schema.insert_chunk(db, message_id, text, ids, logprobs)
+                schema.insert_chunk(db, message_id, chunk)
             except sqlite3.IntegrityError as error:
                 raise StoreError(_NOT_OPEN) from error
 
@@ -149,8 +160,8 @@ class Replies(Shelf):
         with self._transaction(durable=True) as db:
             if (reply := schema.read_open_reply(db, message_id)) is None:
                 raise StoreError(_NOT_OPEN)
-            text, ids, logprobs = schema.read_chunks(db, message_id)
-            if not text.strip():
+            whole = schema.read_chunks(db, message_id)
+            if whole.blank:
                 self._drop(message_id)
                 return None
             if seed is None and reply.sampling:
@@ -159,15 +170,18 @@ class Replies(Shelf):
                 (content,) = db.execute(
                     "SELECT content FROM messages WHERE id = ?", (message_id,)
                 ).fetchone()
-                if schema.text_of(schema.load_parts(content)) == text:  # nothing came
-                    schema.close_reply(db, message_id, text, status)
+                if schema.load_parts(content) == whole.parts:  # nothing came
+                    schema.close_reply(db, message_id, whole.parts, status)
                     return schema.read_message(db, message_id)
                 # Those of other models are of a shorter text.
                 db.execute("DELETE FROM realizations WHERE message_id = ?", (message_id,))
-            if ids and not reply.partial:
-                made = (ids, logprobs, seed, reply.sampling, usage, timings, finish_reason)
-                schema.insert_realization(db, message_id, Realization(reply.fingerprint, *made))
-            schema.close_reply(db, message_id, text, status)
+            if whole.ids and not reply.partial:
+                made = Realization(
+                    *(reply.fingerprint, whole.ids, whole.logprobs, seed, reply.sampling),
+                    *(usage, timings, finish_reason, whole.places),
+                )
+                schema.insert_realization(db, message_id, made)
+            schema.close_reply(db, message_id, whole.parts, status)
             return schema.read_message(db, message_id)
 
     def discard_reply(self, message_id: int) -> None:

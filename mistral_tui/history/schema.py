@@ -10,13 +10,23 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from inference.api import Role, SamplingParams, Timings, Usage
+from mistral_tui.history import places
 from mistral_tui.history.migrations import StoreError
 from mistral_tui.sanitize import one_line, sanitize
 
 Status = Literal["complete", "streaming", "cancelled", "length", "failed", "interrupted"]
 FinalStatus = Literal["complete", "cancelled", "length", "failed", "interrupted"]
 
-__all__ = ["Conversation", "FinalStatus", "Message", "Part", "Realization", "Status", "StoreError"]
+__all__ = [
+    "Chunk",
+    "Conversation",
+    "FinalStatus",
+    "Message",
+    "Part",
+    "Realization",
+    "Status",
+    "StoreError",
+]
 
 
 # ── records ─────────────────────────────────────────────────────────────────────────
@@ -24,7 +34,7 @@ __all__ = ["Conversation", "FinalStatus", "Message", "Part", "Realization", "Sta
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One typed piece of a message; `type` is `text` so far."""
+    """One typed piece of a message; `type` is `text`, or `thinking` before it."""
 
     type: str
     text: str
@@ -33,7 +43,7 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Realization:
     """A message as one model, named by `fingerprint`, produced it. `logprobs` (natural log,
-    float32 on disk) is empty or one per id."""
+    float32 on disk) is empty or one per id; `places` are the candidates at each, packed."""
 
     fingerprint: str
     ids: tuple[int, ...]
@@ -43,6 +53,28 @@ class Realization:
     usage: Usage | None = None
     timings: Timings | None = None
     finish_reason: str = ""
+    places: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of a reply that is being written."""
+
+    text: str = ""
+    thinking: str = ""
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    places: bytes = b""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """As the content of a message."""
+        return parts_of(self.text, self.thinking)
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing to read in it."""
+        return not (self.text.strip() or self.thinking.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +107,11 @@ class Message:
     def text(self) -> str:
         """What the message says, its text parts joined."""
         return text_of(self.parts)
+
+    @property
+    def thinking(self) -> str:
+        """What the model thought before it said that."""
+        return text_of(self.parts, "thinking")
 
     def realization(self, fingerprint: str) -> Realization | None:
         """The exact ids under that model, if it was the one that wrote them."""
@@ -111,8 +148,14 @@ class OpenReply:
     partial: bool = False
 
 
-def text_of(parts: Iterable[Part]) -> str:
-    return "".join(part.text for part in parts if part.type == "text")
+def text_of(parts: Iterable[Part], kind: str = "text") -> str:
+    return "".join(part.text for part in parts if part.type == kind)
+
+
+def parts_of(text: str, thinking: str = "") -> tuple[Part, ...]:
+    """The content of a message; thinking comes first."""
+    thought = (Part("thinking", storable(thinking)),) if thinking else ()
+    return (*thought, Part("text", storable(text)))
 
 
 # ── reading and writing rows ────────────────────────────────────────────────────────
@@ -162,8 +205,8 @@ def insert_realization(db: sqlite3.Connection, message_id: int, made: Realizatio
     facts = (dump(made.sampling), dump(made.usage), dump(made.timings), made.finish_reason)
     db.execute(
         "INSERT INTO realizations (message_id, fingerprint, ids, logprobs, seed, sampling, usage, "
-        "timings, finish_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (message_id, made.fingerprint, ids, logprobs, seed, *facts),
+        "timings, finish_reason, places) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (message_id, made.fingerprint, ids, logprobs, seed, *facts, made.places),
     )
 
 
@@ -180,26 +223,26 @@ def open_reply(
     )
 
 
-def insert_chunk(
-    db: sqlite3.Connection,
-    message_id: int,
-    text: str,
-    ids: Sequence[int],
-    logprobs: Sequence[float],
-) -> None:
+def insert_chunk(db: sqlite3.Connection, message_id: int, chunk: Chunk) -> None:
     """Raises IntegrityError if the reply is not open."""
     db.execute(
-        "INSERT INTO reply_chunks (message_id, seq, text, ids, logprobs) SELECT ?1, "
-        "(SELECT coalesce(max(seq), 0) + 1 FROM reply_chunks WHERE message_id = ?1), ?2, ?3, ?4",
-        (message_id, storable(text), pack(ids, "I"), pack(logprobs, "f")),
+        "INSERT INTO reply_chunks (message_id, seq, text, thinking, ids, logprobs, places) "
+        "SELECT ?1, (SELECT coalesce(max(seq), 0) + 1 FROM reply_chunks WHERE message_id = ?1), "
+        "?2, ?3, ?4, ?5, ?6",
+        (
+            *(message_id, storable(chunk.text), storable(chunk.thinking)),
+            *(pack(chunk.ids, "I"), pack(chunk.logprobs, "f"), chunk.places),
+        ),
     )
 
 
-def close_reply(db: sqlite3.Connection, message_id: int, text: str, status: FinalStatus) -> None:
-    """The chunks give way to the whole text."""
-    content = dump_parts([Part("text", text)])
+def close_reply(
+    db: sqlite3.Connection, message_id: int, parts: Iterable[Part], status: FinalStatus
+) -> None:
+    """The chunks give way to the whole content."""
     db.execute(
-        "UPDATE messages SET content = ?, status = ? WHERE id = ?", (content, status, message_id)
+        "UPDATE messages SET content = ?, status = ? WHERE id = ?",
+        (dump_parts(parts), status, message_id),
     )
     db.execute("DELETE FROM open_replies WHERE message_id = ?", (message_id,))
 
@@ -232,7 +275,7 @@ def _read_messages(db: sqlite3.Connection, branch: str, which: int | str | None)
     made: dict[int, list[Realization]] = {}
     for row in db.execute(
         branch + "SELECT message_id, fingerprint, ids, logprobs, seed, sampling, usage, timings, "
-        "finish_reason FROM realizations WHERE message_id IN (SELECT id FROM branch)",
+        "finish_reason, places FROM realizations WHERE message_id IN (SELECT id FROM branch)",
         (which,),
     ):
         made.setdefault(row[0], []).append(
@@ -245,6 +288,7 @@ def _read_messages(db: sqlite3.Connection, branch: str, which: int | str | None)
                 usage=load(Usage, row[6]),
                 timings=load(Timings, row[7]),
                 finish_reason=row[8],
+                places=row[9],
             )
         )
     messages = []
@@ -254,24 +298,25 @@ def _read_messages(db: sqlite3.Connection, branch: str, which: int | str | None)
         (which,),
     ):
         streaming = status == "streaming"
-        parts = (Part("text", read_chunks(db, key)[0]),) if streaming else load_parts(content)
+        parts = read_chunks(db, key).parts if streaming else load_parts(content)
         more = tuple(made.get(key, ())), load_map(settings), load_map(meta) or {}
         messages.append(Message(key, chat, parent, role, parts, status, created_at, *more))
     return messages
 
 
-def read_chunks(
-    db: sqlite3.Connection, message_id: int
-) -> tuple[str, tuple[int, ...], tuple[float, ...]]:
-    """Text, ids and logprobs of an open reply so far."""
+def read_chunks(db: sqlite3.Connection, message_id: int) -> Chunk:
+    """An open reply so far."""
     chunks = db.execute(
-        "SELECT text, ids, logprobs FROM reply_chunks WHERE message_id = ? ORDER BY seq",
+        "SELECT text, thinking, ids, logprobs, places FROM reply_chunks WHERE message_id = ? "
+        "ORDER BY seq",
         (message_id,),
     ).fetchall()
-    ids = unpack(b"".join(c[1] for c in chunks), "I")
-    logprobs = unpack(b"".join(c[2] for c in chunks), "f")
+    ids = unpack(b"".join(c[2] for c in chunks), "I")
+    logprobs = unpack(b"".join(c[3] for c in chunks), "f")
     # If only a part of the reply has them, it cannot be told which.
-    return "".join(c[0] for c in chunks), ids, logprobs if len(logprobs) == len(ids) else ()
+    logprobs = logprobs if len(logprobs) == len(ids) else ()
+    told = places.joined((c[4] for c in chunks), len(ids))
+    return Chunk("".join(c[0] for c in chunks), "".join(c[1] for c in chunks), ids, logprobs, told)
 
 
 # ── values ──────────────────────────────────────────────────────────────────────────

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mistral_tui.history import schema, search
-from mistral_tui.history.schema import Conversation, Message, Part, Realization, StoreError
+from mistral_tui.history.schema import Chunk, Conversation, Message, Part, Realization, StoreError
 from mistral_tui.history.search import Hit
 from mistral_tui.history.shelf import Summary
 from mistral_tui.history.tree import Deletion, Siblings, Tree
 
 __all__ = [
     "AsyncStore",
+    "Chunk",
     "Conversation",
     "Deletion",
     "Hit",

@@ -13,10 +13,8 @@ from mistral_tui.history.replies import NO_MESSAGE, Replies
 from mistral_tui.history.schema import (
     Conversation,
     Message,
-    Part,
     Realization,
     StoreError,
-    storable,
 )
 
 _ABOVE = "What this was an answer to is deleted, too: restore that first."
@@ -107,6 +105,7 @@ class Tree(Replies):
         message_id: int,
         text: str,
         *,
+        thinking: str = "",
         realization: Realization | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Message:
@@ -114,7 +113,7 @@ class Tree(Replies):
         stays beside it. `realization`: the ids that stand for exactly this text, if known."""
         with self._transaction(durable=True) as db:
             old = self._live(message_id)
-            now, parts = time.time(), (Part("text", storable(text)),)
+            now, parts = time.time(), schema.parts_of(text, thinking)
             settings = old.settings if settings is None else settings
             new = replace(
                 old, id=0, parts=parts, status="complete", created_at=now, realizations=()
@@ -262,7 +261,7 @@ class Tree(Replies):
         finished = [
             replace(m, status="interrupted") if m.status == "streaming" else m for m in messages
         ]
-        kept = [m for m in finished if m.status != "interrupted" or m.text.strip()]
+        kept = [m for m in finished if m.status != "interrupted" or (m.text + m.thinking).strip()]
         if leaf not in {m.id for m in kept}:
             leaf = {m.id: m.parent_id for m in messages}.get(leaf or 0)
         return self._plant(replace(copy, active_leaf=leaf), kept, ways)

@@ -426,12 +426,12 @@ async def test_a_chunk_that_could_not_be_saved_is_saved_later(
         append = AsyncStore.append_chunk
         tries = 0
 
-        async def once_full(self: AsyncStore, *args: Any) -> None:
+        async def once_full(self: AsyncStore, *args: Any, **more: Any) -> None:
             nonlocal tries
             tries += 1
             if tries == 1:
                 raise StoreError(FULL)
-            await append(self, *args)
+            await append(self, *args, **more)
 
         monkeypatch.setattr(AsyncStore, "append_chunk", once_full)
         turn = w.start("go")
