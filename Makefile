@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 MODEL ?= starter
 ARGS ?=
 
-.PHONY: chat test soak bench screenshot clean
+.PHONY: chat test soak bench screenshots snapshots clean
 
 chat: $(VENV)/.installed
 	$(BIN)/mistral-tui pull starter
@@ -36,8 +36,14 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@
 
-screenshot: $(VENV)/.installed
-	$(BIN)/python docs/make_screenshot.py
+# Pictures for README and docs, of the real app with the real starter model.
+screenshots: $(VENV)/.installed-test
+	$(BIN)/python tests/pictures.py
+
+# What every screen looks like, as the tests compare it, and the same to be looked at.
+snapshots: $(VENV)/.installed-test
+	SNAPSHOTS=write $(BIN)/python -m pytest -n 2 tests/app/test_snapshots.py
+	$(BIN)/python tests/pictures.py --all build/snapshots
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,20 +1,53 @@
-"""Every action of the app, once: bindings, palette, F1 help and the README's table read it."""
+"""Every action of the app, once: bindings, palette, slash commands, help, hints and tables.
+
+It costs no Textual: the config file is read without it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
-from textual.binding import Binding
+from mistral_tui import keys as keys_
 
-Where = Literal["app", "prompt", "transcript", "message"]
+if TYPE_CHECKING:
+    from textual.binding import Binding
+
+Where = Literal[
+    "app", "prompt", "menu", "transcript", "message", "find", "save", "tokens", "links",
+    "themes", "history", "settings", "models", "room", "first_run", "help",
+]  # fmt: skip
+PLACES: dict[Where, str] = {
+    "app": "Anywhere",
+    "prompt": "Prompt",
+    "menu": "List above the prompt",
+    "transcript": "Conversation",
+    "message": "Conversation",
+    "find": "Search in the conversation",
+    "save": "Name of a file",
+    "tokens": "Token view",
+    "links": "Links",
+    "themes": "Themes",
+    "history": "Conversations screen",
+    "settings": "Settings screen",
+    "models": "Models screen",
+    "room": "Full context",
+    "first_run": "First run",
+    "help": "Help",
+}
+"""What each place is called; two of them are one for the user."""
+FIRST = frozenset(("quit", "command_palette", "settings.keep"))
+"""Actions whose keys go before those of what has the focus."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`id` is also the name of the `action_…` method that does it; the widget itself has
-    those of `message`."""
+    """`id` is also the name of the `action_…` method that does it, unless `call` says another:
+    a method of the app for `app` and `transcript`, else of the widget or screen. `keys` are the
+    default ones, as Textual spells them. `hint` is a word for the line below the conversation;
+    `palette`: whether it is in the palette and a slash command."""
 
     id: str
     title: str
@@ -22,237 +55,261 @@ class Action:
     keys: tuple[str, ...]
     where: Where = "app"
     palette: bool = True
+    call: str = ""
+    hint: str = ""
+
+    @property
+    def now(self) -> tuple[str, ...]:
+        """The keys in effect."""
+        return keys_.now(self.id, self.keys)
 
     @property
     def shown_keys(self) -> str:
-        """The keys as people write them."""
-        return ", ".join(show_key(key) for key in self.keys)
+        """The keys in effect as people write them."""
+        return ", ".join(map(keys_.show_key, self.now))
 
+    @property
+    def shown_key(self) -> str:
+        """The first of them."""
+        return keys_.show_key(self.now[0]) if self.now else ""
+
+    @property
+    def does(self) -> str:
+        """Textual's action, seen from where the key works."""
+        name = self.call or self.id.rpartition(".")[2]
+        return f"app.{name}" if self.where == "transcript" else name
+
+
+def _action(
+    id: str, keys: str, title: str, help: str, where: Where = "app", palette: bool = True,
+    call: str = "", hint: str = "",
+) -> Action:  # fmt: skip
+    for place in PLACES:  # ids of screens and fields have their place as a prefix
+        if id.startswith(f"{place}."):
+            where, palette = place, False
+    return Action(id, title, help, tuple(keys.split()), where, palette, call, hint)
+
+
+_a = _action
+_prompt = partial(_action, where="prompt", palette=False)
+_chosen = partial(_action, where="transcript")
+_message = partial(_action, where="message")
+_move = partial(_action, where="message", palette=False)
 
 ACTIONS: tuple[Action, ...] = (
-    Action("send", "Send", "Send the message.", ("enter",), "prompt", False),
-    Action(
-        "newline",
-        "New line",
+    _prompt("send", "enter", "Send", "Send the message."),
+    _prompt(
+        "newline", "ctrl+j shift+enter alt+enter", "New line",
         "Insert a line break (Shift+Enter and Alt+Enter where the terminal reports them).",
-        ("ctrl+j", "shift+enter", "alt+enter"),
-        "prompt",
-        False,
     ),
-    Action(
-        "earlier",
-        "Earlier prompt",
-        "On the first line: recall an earlier prompt.",
-        ("up",),
-        "prompt",
-        False,
-    ),
-    Action(
-        "later",
-        "Later prompt",
-        "On the last line: recall a later prompt.",
-        ("down",),
-        "prompt",
-        False,
-    ),
-    Action(
-        "edit_prompt",
-        "Write in your editor",
-        "Write in $VISUAL or $EDITOR.",
-        ("f4",),
-    ),
-    Action("stop", "Stop answering", "Stop; what was answered so far is kept.", ("escape",)),
-    Action(
-        "scroll_page_up", "Scroll up", "Scroll the conversation up.", ("pageup",), palette=False
-    ),
-    Action(
-        "scroll_page_down",
-        "Scroll down",
-        "Scroll the conversation down.",
-        ("pagedown",),
-        palette=False,
-    ),
-    Action("follow", "Go to the end", "Go to the end and follow the answer.", ("ctrl+end",)),
-    Action("new", "New conversation", "Start a new conversation.", ("ctrl+n",)),
-    Action(
-        "history",
-        "Conversations",
-        "All conversations: open, search, rename, pin, delete, export.",
-        ("ctrl+l",),
-    ),
-    Action(
-        "settings",
-        "Settings",
-        "Temperature and the like, system prompt, presets: of this conversation.",
-        ("f3",),
-    ),
-    Action("models", "Switch the model", "Go on with another model on this machine.", ("f5",)),
-    Action("unload", "Unload the model", "Give its memory back; Ctrl+R loads it again.", ("f8",)),
-    Action("copy_answer", "Copy the last answer", "Copy the last answer.", ("ctrl+o",)),
-    Action(
-        "copy_code",
-        "Copy a code block",
-        "Copy the last code block; again: the one before.",
-        ("ctrl+g",),
-    ),
-    Action(
-        "restart",
-        "Restart the engine",
-        "Start the engine again and load the model.",
-        ("ctrl+r",),
-    ),
-    Action("toggle_theme", "Light or dark", "Switch between the light and dark look.", ("ctrl+t",)),
-    Action(
-        "focus_other",
-        "Prompt or conversation",
-        "Move between prompt and conversation; there j, k, g, G scroll.",
-        ("tab",),
-        palette=False,
-    ),
-    Action(
-        "message_above",
-        "Message above",
-        "In the conversation: choose the message above.",
-        ("K",),
-        "message",
-        False,
-    ),
-    Action(
-        "message_below",
-        "Message below",
-        "In the conversation: choose the message below.",
-        ("J",),
-        "message",
-        False,
-    ),
-    Action(
-        "edit_message",
-        "Edit a message",
-        "Edit the chosen message, or your last one; Enter sends it anew, beside the old one.",
-        ("e",),
-        "transcript",
-    ),
-    Action(
-        "regenerate",
-        "Another answer",
-        "Have the chosen answer, or the last one, given again, beside the old one.",
-        ("r",),
-        "transcript",
-    ),
-    Action(
-        "go_on",
-        "Go on",
-        "Let the model go on with the last answer from where it ends.",
-        ("c",),
-        "transcript",
-    ),
-    Action(
-        "previous_version",
-        "Version before",
-        "Show the version before of the chosen message, or of the last that has one.",
-        ("h",),
-        "transcript",
-    ),
-    Action(
-        "next_version",
-        "Version after",
-        "Show the version after of the chosen message, or of the last that has one.",
-        ("l",),
-        "transcript",
-    ),
-    Action(
-        "delete_turn",
-        "Delete a message",
-        "Delete the chosen message and what follows it; u brings it back.",
-        ("x",),
-        "transcript",
-    ),
-    Action("undo_delete", "Undo", "Bring back what was deleted last.", ("u",), "transcript"),
-    Action(
-        "copy_branch",
-        "Copy the branch",
-        "Copy the conversation in view, up to the chosen message, to a new one.",
-        ("b",),
-        "transcript",
-    ),
-    Action(
-        "drop_turn",
-        "Leave a turn out",
-        "Leave the chosen turn out of what the model reads, or take it in again.",
-        ("o",),
-        "transcript",
-    ),
-    Action(
-        "pin_turn",
-        "Pin a turn",
-        "Keep the chosen turn when the oldest are left out, or not any more.",
-        ("i",),
-        "transcript",
-    ),
-    Action(
-        "replay",
-        "Replay",
-        "Compute the chosen answer again with its seed, and compare the tokens.",
-        ("p",),
-        "transcript",
-    ),
-    Action(
-        "yank",
-        "Copy",
-        "In the conversation: copy what is selected, else the last answer.",
-        ("y",),
-        "transcript",
-        False,
-    ),
-    Action("command_palette", "Commands", "All commands, by name.", ("ctrl+p",), palette=False),
-    Action("help", "Help", "This page.", ("f1",)),
-    Action("quit", "Quit", "Leave; everything is saved.", ("ctrl+q",)),
-)
+    _prompt("earlier", "up", "Earlier prompt", "On the first line: recall an earlier prompt."),
+    _prompt("later", "down", "Later prompt", "On the last line: recall a later prompt."),
+    _a("edit_prompt", "f4", "Write in your editor", "Write in $VISUAL or $EDITOR."),
+    _a("stop", "escape", "Stop answering", "Stop; what was answered so far is kept."),
+    _a("scroll_page_up", "pageup", "Scroll up", "Scroll the conversation up.", palette=False),
+    _a("scroll_page_down", "pagedown", "Scroll down", "Scroll the conversation down.",
+       palette=False),
+    _a("follow", "ctrl+end", "Go to the end", "Go to the end and follow the answer."),
+    _a("new", "ctrl+n", "New conversation", "Start a new conversation."),
+    _a("history", "ctrl+l", "Conversations",
+       "All conversations: open, search, rename, pin, delete, export."),
+    _a("settings", "f3", "Settings",
+       "Temperature and the like, system prompt, presets: of this conversation."),
+    _a("tokens", "f2", "Token view",
+       "How sure the model was of each token, and what else it might have said."),
+    _a("models", "f5", "Switch the model", "Go on with another model on this machine."),
+    _a("unload", "f8", "Unload the model", "Give its memory back; a restart loads it again."),
+    _a("copy_answer", "ctrl+o", "Copy the last answer", "Copy the last answer."),
+    _a("copy_code", "ctrl+g", "Copy a code block",
+       "Copy the last code block; again: the one before."),
+    _a("restart", "ctrl+r", "Restart the engine", "Start the engine again and load the model."),
+    _a("choose_theme", "f9", "Theme", "Choose a look, with a live preview."),
+    _a("toggle_theme", "ctrl+t", "Light or dark", "Switch between the light and dark look."),
+    _a("focus_other", "tab", "Prompt or conversation", "Move between prompt and conversation.",
+       palette=False, hint="prompt"),
+    # In the conversation: on the chosen message, or on the last one.
+    _chosen("edit_message", "e", "Edit a message", hint="edit", help=
+            "Edit the chosen message, or your last one; sending it puts it beside the old one."),
+    _chosen("regenerate", "r", "Another answer", hint="again", help=
+            "Have the chosen answer, or the last one, given again, beside the old one."),
+    _chosen("yank", "y", "Copy", "Copy what is selected, else the chosen block or message.",
+            palette=False, hint="copy"),
+    _message("find", "slash", "Find", "Search in the conversation.", hint="find"),
+    _message("find_next", "n", "Next place", "The next place that was found."),
+    _message("find_previous", "N", "Place before", "The place before that was found."),
+    _message("message_above", "K", "Message above", "Choose the message above.", hint="message ↑"),
+    _message("message_below", "J", "Message below", "Choose the message below.", hint="message ↓"),
+    _message("block_above", "left_curly_bracket", "Block above",
+             "Choose the code block or message above.", hint="block ↑"),
+    _message("block_below", "right_curly_bracket", "Block below",
+             "Choose the code block or message below.", hint="block ↓"),
+    _message("fold", "z", "Fold or unfold the thinking", "Fold or unfold the thinking.",
+             hint="fold"),
+    _chosen("go_on", "c", "Go on", "Let the model go on with the last answer from where it ends.",
+            hint="go on"),
+    _chosen("previous_version", "h", "Version before", hint="version ←", help=
+            "Show the version before of the chosen message, or of the last that has one."),
+    _chosen("next_version", "l", "Version after", hint="version →", help=
+            "Show the version after of the chosen message, or of the last that has one."),
+    _chosen("delete_turn", "x", "Delete a message", hint="delete", help=
+            "Delete the chosen message and what follows it; it can be brought back."),
+    _chosen("undo_delete", "u", "Undo", "Bring back what was deleted last.", hint="undo"),
+    _chosen("save_block", "w", "Save to a file", "Save the chosen code block, or message.",
+            hint="save"),
+    _chosen("pager", "v", "Read in the pager", "Read the chosen block or message in $PAGER.",
+            hint="pager"),
+    _chosen("links", "f", "Links", "The links of the chosen message: open or copy one.",
+            hint="links"),
+    _chosen("copy_branch", "b", "Copy the branch", hint="branch", help=
+            "Copy the conversation in view, up to the chosen message, to a new one."),
+    _chosen("drop_turn", "o", "Leave a turn out", hint="leave out", help=
+            "Leave the chosen turn out of what the model reads, or take it in again."),
+    _chosen("pin_turn", "i", "Pin a turn", hint="pin", help=
+            "Keep the chosen turn when the oldest are left out, or not any more."),
+    _chosen("replay", "p", "Replay", hint="replay", help=
+            "Compute the chosen answer again with its seed, and compare the tokens."),
+    _move("line_up", "up k", "Line up", "Scroll a line up."),
+    _move("line_down", "down j", "Line down", "Scroll a line down."),
+    _move("page_above", "pageup ctrl+b", "Page up", "Scroll a page up."),
+    _move("page_below", "pagedown ctrl+f", "Page down", "Scroll a page down."),
+    _move("half_above", "ctrl+u", "Half a page up", "Scroll half a page up."),
+    _move("half_below", "ctrl+d", "Half a page down", "Scroll half a page down."),
+    _message("top", "home g", "Go to the beginning", "Go to the beginning of the conversation."),
+    _move("bottom", "end G", "Go to its end", "Go to the end of the conversation."),
+    _a("command_palette", "ctrl+p", "Commands", "All commands, by name.", palette=False),
+    _a("help", "f1", "Help", "All keys, and what is running."),
+    _a("quit", "ctrl+q", "Quit", "Leave; everything is saved."),
+    # What completes a word at the cursor of the prompt.
+    _a("menu.up", "up", "Up", "Mark the choice above."),
+    _a("menu.down", "down", "Down", "Mark the choice below."),
+    _a("menu.take", "tab", "Take", "Take the marked choice."),
+    _a("menu.run", "enter", "Take and run", "Take it; a command that lacks nothing is run."),
+    _a("menu.leave", "escape", "Close", "Close the list."),
+    # Lines that ask for a few words.
+    _a("find.done", "enter", "Find", "Go to the place that was found."),
+    _a("find.leave", "escape", "Leave", "Leave the search."),
+    _a("save.keep", "enter", "Save", "Save under this name."),
+    _a("save.leave", "escape", "Leave", "Save nothing."),
+    # Screens.
+    _a("tokens.left", "left h", "Left", "The token before."),
+    _a("tokens.right", "right l", "Right", "The next token."),
+    _a("tokens.up", "up k", "Up", "The line above."),
+    _a("tokens.down", "down j", "Down", "The line below."),
+    _a("tokens.first", "home g", "First", "The first token."),
+    _a("tokens.last", "end G", "Last", "The last token."),
+    _a("tokens.less_certain", "n", "Next uncertain place", "The next uncertain place."),
+    _a("tokens.more_certain", "N", "Uncertain place before", "The uncertain place before."),
+    _a("tokens.alternative_up", "K shift+up", "Alternative above",
+       "Mark the alternative above."),
+    _a("tokens.alternative_down", "J shift+down", "Alternative below",
+       "Mark the alternative below."),
+    _a("tokens.branch", "enter", "Branch", "Go on from the marked alternative, in a new version."),
+    _a("tokens.copy", "y", "Copy", "Copy the uncertain places as a table."),
+    _a("tokens.measure", "m", "Measure", "Have the loaded model read the text and measure it."),
+    _a("tokens.leave", "escape f2 q", "Leave", "Back to the conversation."),
+    _a("history.open", "enter", "Open", "Open what is marked; while renaming: keep the title."),
+    _a("history.up", "up k", "Up", "Mark the conversation above.", call="cursor(-1)"),
+    _a("history.down", "down j", "Down", "Mark the conversation below.", call="cursor(1)"),
+    _a("history.search", "slash", "Search", "Back to the search field."),
+    _a("history.pin", "p", "Pin", "Pin the conversation, or not any more."),
+    _a("history.rename", "r", "Rename", "Type another title."),
+    _a("history.delete", "d delete", "Delete", "Delete the conversation; it can be brought back."),
+    _a("history.undo", "u", "Undo", "Bring back what was deleted last."),
+    _a("history.duplicate", "y", "Copy", "Make a copy of the conversation."),
+    _a("history.export", "x", "Export", "Write a Markdown file to the current folder."),
+    _a("history.leave", "escape", "Leave", "Leave renaming, or the screen."),
+    _a("settings.keep", "enter", "Keep", "Keep what stands in the fields."),
+    _a("settings.save_preset", "ctrl+s", "Save as a preset",
+       "Keep the values as a preset under the name in the first field."),
+    _a("settings.previous", "up", "Field above", "The field above.", call="app.focus_previous"),
+    _a("settings.next", "down", "Field below", "The field below.", call="app.focus_next"),
+    _a("settings.leave", "escape", "Leave", "Leave everything as it was.", call="dismiss(None)"),
+    _a("models.open", "enter", "Switch", "Go on with the marked model."),
+    _a("models.up", "up k", "Up", "Mark the model above.", call="cursor(-1)"),
+    _a("models.down", "down j", "Down", "Mark the model below.", call="cursor(1)"),
+    _a("models.leave", "escape", "Leave", "Keep the model.", call="dismiss(None)"),
+    _a("room.previous", "up", "Up", "The choice above.", call="app.focus_previous"),
+    _a("room.next", "down", "Down", "The choice below.", call="app.focus_next"),
+    _a("room.leave", "escape", "Leave", "Take the message back.", call="dismiss('back')"),
+    _a("first_run.other", "left right", "Other", "The other choice.", call="app.focus_next"),
+    _a("first_run.leave", "escape", "Not now", "Fetch no model.", call="dismiss(False)"),
+    _a("themes.up", "up k", "Up", "Show the look above."),
+    _a("themes.down", "down j", "Down", "Show the look below."),
+    _a("themes.keep", "enter", "Keep", "Keep this look."),
+    _a("themes.leave", "escape", "Leave", "Go back to the look before."),
+    _a("links.open", "enter", "Open", "Open the link in the browser."),
+    _a("links.copy", "y", "Copy", "Copy its address."),
+    _a("links.up", "up k", "Up", "Mark the link above."),
+    _a("links.down", "down j", "Down", "Mark the link below."),
+    _a("links.leave", "escape q", "Leave", "Back to the conversation."),
+    _a("help.up", "up", "Up", "Scroll up.", call="scroll(-1)"),
+    _a("help.down", "down", "Down", "Scroll down.", call="scroll(1)"),
+    _a("help.page_up", "pageup", "Page up", "Scroll a page up.", call="page(-1)"),
+    _a("help.page_down", "pagedown", "Page down", "Scroll a page down.", call="page(1)"),
+    _a("help.leave", "escape f1", "Close", "Close this page.", call="dismiss"),
+)  # fmt: skip
 
-_NAMES = {
-    "ctrl": "Ctrl",
-    "shift": "Shift",
-    "alt": "Alt",
-    "enter": "Enter",
-    "escape": "Esc",
-    "pageup": "PgUp",
-    "pagedown": "PgDn",
-    "up": "↑",
-    "down": "↓",
-    "end": "End",
-    "tab": "Tab",
-    "left": "←",
-    "right": "→",
-    "delete": "Del",
-}
-
-
-def show_key(key: str) -> str:
-    """`ctrl+j` → `Ctrl+J`."""
-    *modifiers, last = key.split("+")
-    last = _NAMES.get(last, last.upper() if modifiers or len(last) > 1 else last)
-    return "+".join([*(_NAMES.get(part, part) for part in modifiers), last])
+BY_ID = {action.id: action for action in ACTIONS}
 
 
 def bindings(where: Where, *, leave_out: Iterable[str] = ()) -> list[Binding]:
-    """Textual bindings of one place."""
+    """Textual bindings of one place. The transcript has those of `transcript`, too: they work
+    while it has the focus."""
+    from textual.binding import Binding
+
     skip = set(leave_out)
+    places = ("message", "transcript") if where == "message" else (where,)
     return [
         Binding(
             ",".join(action.keys),
-            action.id,
+            action.does,
             action.title,
             id=action.id,
             show=False,
-            priority=action.id == "quit",
+            priority=action.id in FIRST,
         )
         for action in ACTIONS
-        if action.where == where and action.id not in skip
+        if action.where in places and action.id not in skip
     ]
 
 
+def key_of(id: str) -> str:
+    """The first key in effect of an action, as people write it; its title, if it has none."""
+    action = BY_ID[id]
+    return action.shown_key or f"“{action.title}”"
+
+
+def pressed(where: Where, key: str) -> Action | None:
+    """The action of a place that a key does."""
+    return next((a for a in ACTIONS if a.where == where and key in a.now), None)
+
+
+def grouped(actions: Iterable[Action] = ACTIONS) -> dict[str, list[Action]]:
+    """The actions by the names of their places."""
+    places: dict[str, list[Action]] = {name: [] for name in PLACES.values()}
+    for action in actions:
+        places[PLACES[action.where]].append(action)
+    return {name: found for name, found in places.items() if found}
+
+
 def markdown_table() -> str:
-    """The README's table of keys."""
+    """The README's table: the keys of the chat itself, by default."""
     rows = ["| Key | What it does |", "| --- | --- |"]
-    rows += [f"| {action.shown_keys} | {action.help} |" for action in ACTIONS]
+    main = ("app", "prompt", "transcript", "message")
+    rows += [_row(a.keys, a.help) for a in ACTIONS if a.where in main]
     return "\n".join(rows)
+
+
+def markdown_list() -> str:
+    """All actions with their ids and default keys, for docs/keys.md."""
+    parts: list[str] = []
+    for place, actions in grouped().items():
+        parts += [f"## {place}", "", "| Action | Key | What it does |", "| --- | --- | --- |"]
+        parts += [_row(a.keys, a.help, f"| `{a.id}` ") for a in actions]
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def _row(keys: Iterable[str], help_: str, first: str = "") -> str:
+    shown = ", ".join(map(keys_.show_key, keys)).replace("|", "\\|")
+    return f"{first}| {shown} | {help_} |"

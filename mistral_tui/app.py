@@ -9,21 +9,22 @@ import importlib
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import ComposeResult, SystemCommand
+from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import TextArea
 
-from mistral_tui import paths
-from mistral_tui.actions import ACTIONS, bindings
+from mistral_tui import keys, paths
+from mistral_tui.actions import ACTIONS, BY_ID, bindings, key_of
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.sanitize import sanitize
 from mistral_tui.sending import Sender
 from mistral_tui.tree_actions import TreeActions
+from mistral_tui.widgets.hints import Hints
 from mistral_tui.widgets.prompt import Prompt
 from mistral_tui.widgets.queue import QueueLines
 from mistral_tui.widgets.status import StatusLine
@@ -45,7 +46,9 @@ _DRAFT_SECONDS = 0.5
 _AFTER_PAINT_SECONDS = 0.05
 _PURGE_SECONDS = 60.0
 # What works before the session is there.
-_ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "send", "newline", "edit_prompt"}
+_ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "edit_prompt", "focus_other"} | {
+    action.id for action in ACTIONS if action.where == "prompt"
+}
 
 
 class ChatApp(TreeActions):
@@ -53,10 +56,7 @@ class ChatApp(TreeActions):
 
     TITLE = "mistral-tui"
     CSS_PATH = "app.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings("app", leave_out=("command_palette", "focus_other")),
-        *bindings("transcript"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class ChatApp(TreeActions):
         theme_name: str = "",
     ) -> None:
         super().__init__()
+        keys.use({})
         self._choice = choice
         self._connect = connect
         self._sampling = sampling
@@ -104,6 +105,7 @@ class ChatApp(TreeActions):
 
     def on_mount(self) -> None:
         self.prompt.focus()
+        self.use_keys({})
         for number in (signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(NotImplementedError, RuntimeError):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
@@ -145,8 +147,11 @@ class ChatApp(TreeActions):
             system_prompt=self._system_prompt,
         )
         self.transcript = rest.Transcript(id="transcript")
-        main = self.screen_stack[0]
+        main, hints = self.screen_stack[0], Hints()
         await main.query_one("#view").mount(self.transcript, before=0)
+        await main.mount(hints, before=self.status)
+        self.watch(main, "focused", partial(self.focus_moved, hints))
+        self.use_keys(config.keys)
         self._presenter = rest.Presenter(main)
         self._copier = rest.Copier(self)
         self.begun = True
@@ -179,7 +184,8 @@ class ChatApp(TreeActions):
         if fetch:
             self.start(self._load(fetch=True))
         else:
-            self._presenter.no_model("No model yet", "Ctrl+R offers the starter model again.")
+            offers = f"{key_of('restart')} offers the starter model again."
+            self._presenter.no_model("No model yet", offers)
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the event loop; its foreseeable failures become notes."""
@@ -271,7 +277,8 @@ class ChatApp(TreeActions):
             self._draft_timer = None
 
     def on_transcript_follow_changed(self, event: Transcript.FollowChanged) -> None:
-        self.prompt.border_subtitle = "" if event.following else "Ctrl+End: to the end"
+        end = f"{key_of('follow')}: to the end"
+        self.prompt.border_subtitle = "" if event.following else end
 
     def action_stop(self) -> None:
         """Stop the answer, or take back what waits; go to the prompt."""
@@ -300,11 +307,7 @@ class ChatApp(TreeActions):
             self.start(self._load())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        ours = any(action == known.id for known in ACTIONS)
-        if ours and not self.begun and action not in _ALWAYS:
-            return False
-        here = any(known.id == action and known.where == "transcript" for known in ACTIONS)
-        return not here or self.focused is self.transcript
+        return self.begun or action in _ALWAYS or action not in BY_ID
 
     def write_raw(self, sequence: str) -> None:
         """Send the terminal a sequence of ours, from another thread."""
@@ -330,12 +333,6 @@ class ChatApp(TreeActions):
                 *facts,
             ]
         self.push_screen(HelpScreen(facts))
-
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        for action in ACTIONS:
-            if action.palette:
-                run = getattr(self, f"action_{action.id}")
-                yield SystemCommand(action.title, f"{action.help} ({action.shown_keys})", run)
 
 
 def _starter_is_there() -> bool:

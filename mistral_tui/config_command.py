@@ -1,4 +1,4 @@
-"""`mistral-tui config`: where the settings are, what applies and why, a file to begin with."""
+"""`mistral-tui config`: where the settings are, what applies and why, keys, a first file."""
 
 from __future__ import annotations
 
@@ -50,6 +50,24 @@ def show(
         fail(str(error))
     now = layers.effective(loaded)
     typer.echo(json.dumps(_object(loaded, now)) if as_json else _table(loaded, now))
+    for problem in loaded.problems:
+        typer.echo(f"mistral-tui: {problem}", err=True)
+    sys.exit(1 if loaded.problems else 0)
+
+
+@app.command("keys")
+def keys() -> None:
+    """Print every action with its keys as a [keys] table for the config file; those that are
+    not changed there are commented out. Exit code 1 if something in the files is wrong."""
+    from mistral_tui import paths
+    from mistral_tui.config import file as config
+    from mistral_tui.config import rebinding
+
+    try:
+        loaded = config.load()
+    except paths.FolderError as error:
+        fail(str(error))
+    typer.echo(rebinding.table(loaded.keys))
     for problem in loaded.problems:
         typer.echo(f"mistral-tui: {problem}", err=True)
     sys.exit(1 if loaded.problems else 0)

@@ -22,14 +22,14 @@ class Copier:
 
     async def copy_answer(self) -> None:
         """The last answer as it was written (Markdown)."""
-        if key := self._last_answer():
+        if key := self.last_answer():
             await self.copy(self._app.transcript.text(key), "the answer")
         else:
             self._app.notify("There is no answer to copy yet.", markup=False)
 
     async def copy_code(self) -> None:
         """The last code block of the last answer; asked again, the one before."""
-        key = self._last_answer()
+        key = self.last_answer()
         found = self._app.transcript.code_blocks(key) if key else []
         if not found:
             self._app.notify("There is no code block in the last answer.", markup=False)
@@ -48,7 +48,8 @@ class Copier:
             markup=False,
         )
 
-    def _last_answer(self) -> str:
+    def last_answer(self) -> str:
+        """The key of the answer that is being written, else of the last one; or nothing."""
         session = self._app.session
         if session.running_message_id is not None:
             return str(session.running_message_id)

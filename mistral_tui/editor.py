@@ -34,7 +34,7 @@ async def edit(app: App[Any], text: str) -> str | None:
     try:
         return await _edit(app, text)
     except EditorTrouble as trouble:
-        app.notify(str(trouble), severity="warning", markup=False, timeout=10)
+        _tell(app, trouble)
         return None
 
 
@@ -80,8 +80,33 @@ async def _edit(app: App[Any], text: str) -> str:
     return edited
 
 
-async def _run(app: App[Any], argv: Sequence[str]) -> None:
-    """Give the terminal to the editor until it ends."""
+async def page(app: App[Any], text: str) -> None:
+    """Show `text`, which must be safe for a terminal, in the user's pager; what goes wrong is
+    told."""
+    try:
+        argv = shlex.split(os.environ.get("PAGER", "").strip() or "less")
+        with tempfile.TemporaryDirectory(prefix="mistral-tui-") as folder:
+            path = Path(folder) / "message.md"
+            path.touch(mode=0o600)
+            path.write_text(text + "\n", "utf-8", "replace")
+            await _run(app, [*argv, str(path)], "$PAGER", "Nothing is changed.")
+    except ValueError as error:
+        _tell(app, EditorTrouble(f"$PAGER cannot be read: {error}."))
+    except OSError as error:
+        why = one_line(error.strerror or str(error))
+        _tell(app, EditorTrouble(f"A file for the pager cannot be written ({why})."))
+    except EditorTrouble as trouble:
+        _tell(app, trouble)
+
+
+def _tell(app: App[Any], trouble: EditorTrouble) -> None:
+    app.notify(str(trouble), severity="warning", markup=False, timeout=10)
+
+
+async def _run(
+    app: App[Any], argv: Sequence[str], variable: str = "$EDITOR", kept: str = "Your text is kept."
+) -> None:
+    """Give the terminal to a program until it ends."""
     shown = one_line(argv[0], 60)
     try:
         # Nothing is drawn meanwhile: the terminal is not ours. An error that passed through
@@ -89,14 +114,14 @@ async def _run(app: App[Any], argv: Sequence[str]) -> None:
         with _deaf_to_keys(), app.batch_update(), app.suspend():
             ended = await _wait(argv)
     except SuspendNotSupported as error:
-        raise EditorTrouble("This terminal cannot be handed to an editor.") from error
+        raise EditorTrouble("This terminal cannot be handed to another program.") from error
     if isinstance(ended, OSError):
         why = one_line(ended.strerror or str(ended))
-        raise EditorTrouble(f"{shown} cannot be started ({why}); see $EDITOR.") from ended
+        raise EditorTrouble(f"{shown} cannot be started ({why}); see {variable}.") from ended
     if ended < 0:
-        raise EditorTrouble(f"{shown} was killed ({_signal_name(-ended)}). Your text is kept.")
+        raise EditorTrouble(f"{shown} was killed ({_signal_name(-ended)}). {kept}")
     if ended:
-        raise EditorTrouble(f"{shown} ended with exit code {ended}. Your text is kept.")
+        raise EditorTrouble(f"{shown} ended with exit code {ended}. {kept}")
 
 
 async def _wait(argv: Sequence[str]) -> int | OSError:

@@ -9,6 +9,7 @@ from typing import Any
 from textual.screen import Screen
 
 from inference.api import ModelCard, Timings, Usage
+from mistral_tui.actions import key_of
 from mistral_tui.happenings import (
     EngineChanged,
     Happening,
@@ -75,7 +76,8 @@ class Presenter:
                 title = _titled(name, event.siblings)
                 key = _key(event.message)
                 self._transcript.discard_if_there(key)  # one that is gone on with
-                self._transcript.add(key, "assistant", event.message.text, title=title)
+                text, thinking = event.message.text, event.message.thinking
+                self._transcript.add(key, "assistant", text, title=title, thinking=thinking)
                 self._status.show(answering=True, tokens=0, rate=0.0, prompt=0, prefilled=0)
             case ReplyProgress():
                 self._show_prefill(event)
@@ -136,6 +138,7 @@ class Presenter:
                 _titled("you" if mine else name, event.siblings.get(message.id)) + _marks(message),
                 _footnote(message.status, _reason(message)),
                 dim=message.dropped,
+                thinking=message.thinking,
             )
 
     def _show_prefill(self, event: ReplyProgress) -> None:
@@ -156,7 +159,11 @@ class Presenter:
 
     def _show_text(self, event: ReplyText) -> None:
         now = time.perf_counter()
-        self._transcript.append(str(event.message_id), event.text)
+        key = str(event.message_id)
+        if event.thinking:
+            self._transcript.think(key, event.thinking)
+        if event.text:
+            self._transcript.append(key, event.text)
         if not self._first_token:
             self._first_token = now
         seconds = now - self._first_token
@@ -193,13 +200,13 @@ class Presenter:
                 if event.card is not None:
                     self._show_card(event.card)
             case "off":
-                self.no_model("The model is unloaded", "Ctrl+R loads it again.")
+                self.no_model("The model is unloaded", f"{key_of('restart')} loads it again.")
             case "failed":
                 self.no_model("The model cannot be used", event.sentence, wrong=True)
                 if self._screen.has_class("talking"):
                     self.note(event.sentence)
             case "lost":
-                ending = "Nothing of the conversation is lost. Ctrl+R restarts it."
+                ending = f"Nothing of the conversation is lost. {key_of('restart')} restarts it."
                 self.no_model("The engine stopped", f"{event.sentence} {ending}", wrong=True)
                 self.note(f"{event.sentence} {ending}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_tui import attach, slash
+from mistral_tui.actions import key_of
 
 if TYPE_CHECKING:
     from mistral_tui.app import ChatApp
@@ -45,7 +46,8 @@ class Sender:
         app = self._app
         if app.session.waiting and app.session.engine != "loading":
             app.notify(
-                "Your message waits for the model; Ctrl+R starts it, Esc takes it back.",
+                f"Your message waits for the model; {key_of('restart')} starts it, "
+                f"{key_of('stop')} takes it back.",
                 markup=False,
             )
             return
@@ -73,7 +75,7 @@ class Sender:
 
     def stop(self) -> None:
         """Leave editing; else stop the answer; else take back what waits for the model; else
-        drop what is queued."""
+        end the search; else drop what is queued."""
         app, queue = self._app, self._app.prompt.queue
         if app.leave_editing():
             pass
@@ -83,8 +85,12 @@ class Sender:
         elif app.session.waiting:
             queue.hold()
             app.start(app.session.take_back())
+        elif app.end_finding():
+            return
         elif not app.prompt.text and (dropped := queue.last()) is not None:
             app.prompt.recallable(dropped)
+        if app.transcript.cursor:
+            app.transcript.choose("")
         app.prompt.focus()
 
     def give_back(self, text: str) -> None:
@@ -95,7 +101,8 @@ class Sender:
             prompt.put(text)
         else:
             self._app.notify(
-                "Your message was taken back; ↑ in the prompt recalls it.", markup=False
+                f"Your message was taken back; {key_of('earlier')} in the prompt recalls it.",
+                markup=False,
             )
 
     def _say_soon(self, text: str, *, queued: bool = False, edited: Message | None = None) -> None:

@@ -91,8 +91,8 @@ def _choice(action: Action, sure: bool, argument: bool) -> Choice:
     if action.help.rstrip(".") != said:
         said += f" · {action.help}"
     end = " " if argument else ""
-    keys = action.shown_keys.split(", ")[0]
-    return Choice(f"/{name}", f"/{name}{end}", said, keys, more=argument, sure=sure)
+    key = action.shown_key
+    return Choice(f"/{name}", f"/{name}{end}", said, key, more=argument, sure=sure)
 
 
 def arguments(typed: str, provider: Provider) -> list[Choice]:

@@ -11,7 +11,7 @@ from typing import Any
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
-from mistral_tui.widgets.palette import CHAT_DEFAULTS, CODE_DEFAULTS
+from mistral_tui.widgets.palette import CHAT_DEFAULTS, CODE_DEFAULTS, GROUND_DEFAULTS, TOKEN_SHARES
 
 DEFAULT_DARK = "mistral-dark"
 
@@ -19,7 +19,11 @@ _COLORS = frozenset(
     {"primary", "secondary", "accent", "background", "surface", "panel", "foreground"}
     | {"warning", "error", "success"}
 )
-_SECTIONS = {"text": ("chat", CHAT_DEFAULTS), "code": ("code", CODE_DEFAULTS)}
+_SECTIONS = {
+    "text": ("chat", CHAT_DEFAULTS.keys() | GROUND_DEFAULTS.keys()),
+    "code": ("code", CODE_DEFAULTS.keys()),
+    "tokens": ("token", TOKEN_SHARES.keys()),
+}
 _STYLES = frozenset(
     [
         "none",
@@ -100,7 +104,7 @@ def parse_theme(path: Path) -> tuple[Theme, list[str]]:
         if not isinstance(table, dict):
             skip(section, f"must be a table, [{section}]")
             continue
-        prefix, known = _SECTIONS.get(section, ("", {}))
+        prefix, known = _SECTIONS.get(section, ("", frozenset()))
         for key, value in table.items():
             if prefix and key not in known:
                 skip(f"{section}.{key}", "is not known; remove it or correct its spelling")

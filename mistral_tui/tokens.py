@@ -44,7 +44,10 @@ class Record:
         kept = self.tokens[:index]
         ids = (*(token.id for token in kept), candidate.id)
         logprobs = (*(token.logprob for token in kept), candidate.logprob)
-        places = (*(token.candidates for token in kept), self.tokens[index].candidates)
+        place = self.tokens[index].candidates
+        if candidate.id not in {known.id for known in place}:
+            place = (*place, candidate)
+        places = (*(token.candidates for token in kept), place)
         whole = record(self.fingerprint, ids, logprobs, places)
         thinking = "".join(token.text for token in whole.tokens if token.thinking)
         text = "".join(token.text for token in whole.tokens if not token.thinking)

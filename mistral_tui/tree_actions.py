@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mistral_tui.view_actions import ViewActions
+from mistral_tui.actions import key_of
+from mistral_tui.reading import Reading
 
 if TYPE_CHECKING:
     from mistral_tui.history.schema import Message
@@ -13,11 +14,8 @@ if TYPE_CHECKING:
     from mistral_tui.screens.history import Chosen
     from mistral_tui.widgets.prompt import Prompt
 
-_EDITING = "Editing an earlier message: Enter sends it anew, Esc leaves it as it was"
-_EDITING_ANSWER = "Editing an answer: Enter keeps it beside the old one, Esc leaves it as it was"
 
-
-class TreeActions(ViewActions):
+class TreeActions(Reading):
     """What the app can do with messages that are there."""
 
     session: Conversing
@@ -48,7 +46,11 @@ class TreeActions(ViewActions):
             self._set_aside = self.prompt.full_text
         self.editing = message
         self.prompt.put(message.text)
-        self.prompt.border_title = _EDITING if message.role == "user" else _EDITING_ANSWER
+        send, leave = key_of("send"), key_of("stop")
+        sends = f"Editing an earlier message: {send} sends it anew"
+        keeps = f"Editing an answer: {send} keeps it beside the old one"
+        what = sends if message.role == "user" else keeps
+        self.prompt.border_title = f"{what}, {leave} leaves it as it was"
         self.prompt.focus()
 
     def leave_editing(self) -> bool:
@@ -149,7 +151,7 @@ class TreeActions(ViewActions):
 
     async def _delete(self, message_id: int) -> None:
         await self.session.delete(message_id)
-        self.notify("Deleted; u in the conversation brings it back.", markup=False)
+        self.notify(f"Deleted; {key_of('undo_delete')} brings it back.", markup=False)
 
     def action_undo_delete(self) -> None:
         """Bring back what was deleted last."""
@@ -171,7 +173,9 @@ class TreeActions(ViewActions):
 
     def _under_cursor(self) -> Message | None:
         if not self.transcript.cursor:
-            self.notify("Choose a message first: K and J in the conversation.", markup=False)
+            above, below = key_of("message_above"), key_of("message_below")
+            said = f"Choose a message first: {above} and {below} in the conversation."
+            self.notify(said, markup=False)
             return None
         return self._chosen("user", "assistant")
 

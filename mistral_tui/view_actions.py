@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from mistral_tui.looks import Looks
+from mistral_tui.keyboard import Keyboard
 
 if TYPE_CHECKING:
     from mistral_tui.copying import Copier
     from mistral_tui.widgets.transcript import Transcript
 
 
-class ViewActions(Looks):
+class ViewActions(Keyboard):
     """What the app can do with what is shown."""
 
     transcript: Transcript
@@ -38,13 +38,6 @@ class ViewActions(Looks):
     def action_copy_answer(self) -> None:
         """Copy the last answer."""
         self.start(self._copier.copy_answer())
-
-    def action_yank(self) -> None:
-        """Copy what is selected, else the last answer."""
-        if selected := self.screen.get_selected_text():
-            self.copy_to_clipboard(selected)
-        else:
-            self.action_copy_answer()
 
     def action_copy_code(self) -> None:
         """Copy the last code block of the last answer; pressed again, the one before."""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import tiny
-from mistral_tui.actions import markdown_table
+from mistral_tui.actions import markdown_list, markdown_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -15,6 +15,12 @@ README = (ROOT / "README.md").read_text()
 def test_the_table_of_keys_is_the_registry() -> None:
     (table,) = re.findall(r"<!-- keys: begin.*?-->\n(.*?)\n<!-- keys: end -->", README, re.S)
     assert table.strip() == markdown_table()
+
+
+def test_the_page_of_keys_is_the_registry() -> None:
+    page = (ROOT / "docs" / "keys.md").read_text()
+    (lists,) = re.findall(r"<!-- keys: begin.*?-->\n(.*?)\n<!-- keys: end -->", page, re.S)
+    assert lists.strip() == markdown_list()
 
 
 def test_the_python_examples_run(tmp_path: Path) -> None:
@@ -41,7 +47,8 @@ def test_every_option_of_the_readme_exists() -> None:
 
 def test_every_module_is_on_the_map() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
-    for folder in ("inference", "mistral_tui", "mistral_tui/config", "mistral_tui/history"):
+    packages = ("inference", "mistral_tui", "mistral_tui/config", "mistral_tui/history")
+    for folder in packages:
         for path in (ROOT / folder).glob("*.py"):
             if not path.stem.startswith("_"):
                 assert f"`{path.stem}`" in page, path

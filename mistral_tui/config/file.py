@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mistral_tui.config import presets
+from mistral_tui.config import presets, rebinding
 from mistral_tui.config.presets import Preset
 from mistral_tui.config.settings import SECTIONS, Value, literal, of_section
 from mistral_tui.config.toml_file import TomlFile
@@ -21,13 +21,15 @@ NAME = "config.toml"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`values` has what is set, by key; `presets` are all that there are."""
+    """`values` has what is set, by key; `presets` are all that there are; `keys` are those that
+    differ from ours, by the ids of the actions."""
 
     path: Path
     there: bool = False
     values: Mapping[str, Value] = field(default_factory=dict)
     presets: Mapping[str, Preset] = field(default_factory=lambda: presets.merged(presets.BUILT_IN))
     problems: tuple[str, ...] = ()
+    keys: rebinding.Keys = field(default_factory=dict)
 
 
 def config_path() -> Path:
@@ -46,6 +48,7 @@ def load(path: Path | None = None) -> Config:
     path = path or config_path()
     values: dict[str, Value] = {}
     own: list[Preset] = []
+    keys: rebinding.Keys = {}
     problems: list[str] = []
     there = True
     try:
@@ -56,10 +59,11 @@ def load(path: Path | None = None) -> Config:
         problems.append(str(error))
     else:
         values, own = _read(file, path.parent / "prompts")
+        keys = rebinding.read(file, file.data.get(rebinding.SECTION, {}))
         problems += file.problems()
     kept, found = presets.saved(path.parent / "presets")
     merged = presets.merged(presets.BUILT_IN, own, kept)
-    return Config(path, there, values, merged, (*problems, *found))
+    return Config(path, there, values, merged, (*problems, *found), keys)
 
 
 def _read(file: TomlFile, prompts: Path) -> tuple[dict[str, Value], list[Preset]]:
@@ -77,8 +81,8 @@ def _read(file: TomlFile, prompts: Path) -> tuple[dict[str, Value], list[Preset]
             own += [preset for preset in found if preset]
         elif section in SECTIONS:
             values |= file.table((section,), table, of_section(section))
-        else:
-            file.unknown((section,), (*SECTIONS, "presets"))
+        elif section != rebinding.SECTION:
+            file.unknown((section,), (*SECTIONS, rebinding.SECTION, "presets"))
     presets.without_lost_prompt(file, ("chat",), values, prompts)
     return values, own
 
@@ -102,6 +106,12 @@ def default_text() -> str:
                 f"# {key} = {literal(setting.example)}",
             ]
     lines += [
+        "",
+        "# Keys, by action; `mistral-tui config keys` prints all actions with theirs.",
+        "# [keys]",
+        '# new = "ctrl+k"',
+        '# copy_code = ["ctrl+g", "f10"]',
+        "# delete_turn = []",
         "",
         "# A preset of your own, with any settings of [sampling], and system_prompt and help.",
         "# [presets.terse]",

@@ -227,8 +227,9 @@ def _escaped(char: str) -> str:
     return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
 
 
-def unknown(key: str, known: Iterable[str]) -> str:
-    """What to say of a key that there is not: goes on after its name."""
+def unknown(key: str, known: Iterable[str], all_in: str = "") -> str:
+    """What to say of a key that there is not: goes on after its name. `all_in` says where all
+    that there are can be seen, if these are too many for a sentence."""
     import difflib
 
     names = list(known)
@@ -238,7 +239,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
     elsewhere = BY_KEY.get(key)
     if elsewhere:
         return f"is not known here; it belongs in [{elsewhere.section}]"
-    return f"is not known; there are {', '.join(names)}"
+    return f"is not known; {all_in or 'there are ' + ', '.join(names)}"
 
 
 def sentence(text: str) -> str:

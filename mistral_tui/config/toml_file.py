@@ -65,9 +65,12 @@ class TomlFile:
         inside = f" in [{'.'.join(tables)}]" if tables else ""
         self._problems.append((line, sentence(f"{where}: {key}{inside} {what}")))
 
-    def unknown(self, path: tuple[str, ...], known: Iterable[str]) -> None:
-        """Note a key that there is not; the search for the nearest one takes its time."""
-        self.wrong(path, "" if self._more else unknown(path[-1], known))
+    def unknown(
+        self, path: tuple[str, ...], known: Iterable[str], *, called: str = "", all_in: str = ""
+    ) -> None:
+        """Note a key that there is not; the search for the nearest one takes its time. `called`
+        is its whole name, `all_in` says where all are, if these are too many for a sentence."""
+        self.wrong(path, "" if self._more else unknown(called or path[-1], known, all_in))
 
     def table(
         self, path: tuple[str, ...], table: object, known: Mapping[str, Setting]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
+
+from mistral_tui.actions import bindings
 
 _TEXT = """\
 There is no model on this machine yet.
@@ -26,10 +28,7 @@ class FirstRun(ModalScreen[bool]):
     """True: fetch the starter model."""
 
     AUTO_FOCUS = "#fetch"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(False)", "Not now"),
-        Binding("left,right", "app.focus_next", "Other", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("first_run")]
     DEFAULT_CSS = """
     FirstRun { align: center middle; }
     FirstRun > Vertical {

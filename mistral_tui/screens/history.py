@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from rich.text import Text
 from textual import events, on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from mistral_tui.actions import bindings, key_of
 from mistral_tui.history.schema import StoreError
 from mistral_tui.sanitize import one_line
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from mistral_tui.history.store import AsyncStore
 
 _PAGE = 100
-_HELP = "Enter opens · p pins · r renames · d deletes · u undo · y copies · x exports · / search"
+_DOES = {
+    "open": "opens", "pin": "pins", "rename": "renames", "delete": "deletes", "undo": "undo",
+    "duplicate": "copies", "export": "exports", "search": "search",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +44,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
     """Emits nothing: it is dismissed with the choice, or None."""
 
     AUTO_FOCUS = "Input"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Close"),
-        Binding("slash", "search", "Search", show=False),
-        Binding("p", "pin", "Pin", show=False),
-        Binding("r", "rename", "Rename", show=False),
-        Binding("d,delete", "delete", "Delete", show=False),
-        Binding("u", "undo", "Undo", show=False),
-        Binding("y", "duplicate", "Duplicate", show=False),
-        Binding("x", "export", "Export", show=False),
-        Binding("j", "cursor(1)", "Down", show=False),
-        Binding("k", "cursor(-1)", "Up", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("history")]
     DEFAULT_CSS = """
     HistoryScreen { align: center middle; }
     HistoryScreen > Vertical {
@@ -82,7 +75,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
             box.border_title = "Conversations"
             yield Input(placeholder="Search all conversations", compact=True)
             yield OptionList(markup=False)
-            yield Static(_HELP, id="help", markup=False)
+            yield Static(_help(), id="help", markup=False)
 
     def on_mount(self) -> None:
         self._fill()
@@ -168,7 +161,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         # In the field, letters are letters.
-        return action == "leave" or self.focused is not self._input
+        return action in ("leave", "open") or self.focused is not self._input
 
     def action_leave(self) -> None:
         """Close, or leave renaming."""
@@ -194,7 +187,8 @@ class HistoryScreen(ModalScreen[Chosen | None]):
                 self._list.action_first()
 
     @on(Input.Submitted)
-    def _entered(self) -> None:
+    def action_open(self) -> None:
+        """Open what is marked, else what was found first; or keep the new title."""
         if self._renaming:
             self._rename(self._renaming, self._input.value)
             self._stop_renaming()
@@ -222,7 +216,8 @@ class HistoryScreen(ModalScreen[Chosen | None]):
     async def _begin_renaming(self, conversation_id: str) -> None:
         conversation = await self._store.get_conversation(conversation_id)
         self._renaming = conversation_id
-        self.query_one(Vertical).border_title = "Rename: Enter keeps, Esc leaves"
+        keep, leave = key_of("history.open"), key_of("history.leave")
+        self.query_one(Vertical).border_title = f"Rename: {keep} keeps, {leave} leaves"
         with self.prevent(Input.Changed):
             self._input.value = one_line(conversation.title, 200)
         self._input.focus()
@@ -282,7 +277,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
                 case "delete":
                     await store.trash_conversation(key)
                     self._deleted.append(key)
-                    self.notify("Deleted; u brings it back.", markup=False)
+                    self.notify(f"Deleted; {key_of('history.undo')} brings it back.", markup=False)
                 case "restore":
                     await store.restore_conversation(key)
                     self._deleted.remove(key)
@@ -300,6 +295,10 @@ class HistoryScreen(ModalScreen[Chosen | None]):
         path = Path.cwd() / f"conversation-{key[:8]}.md"
         await self._store.beside(lambda store: export_file(store, path, "md", [key]))
         self.notify(f"Written to {one_line(str(path), 200)}", markup=False)
+
+
+def _help() -> str:
+    return " · ".join(f"{key_of(f'history.{do}')} {what}" for do, what in _DOES.items())
 
 
 def _line(summary: Summary, current: bool) -> Text:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual import on, work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from mistral_tui.actions import bindings, key_of
 from mistral_tui.sanitize import one_line
 
 if TYPE_CHECKING:
@@ -23,11 +24,7 @@ if TYPE_CHECKING:
 class ModelsScreen(ModalScreen[str | None]):
     """Dismissed with the folder to load, or None."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Leave"),
-        Binding("j", "cursor(1)", "Down", show=False),
-        Binding("k", "cursor(-1)", "Up", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("models")]
     DEFAULT_CSS = """
     ModelsScreen { align: center middle; }
     ModelsScreen > Vertical {
@@ -50,7 +47,9 @@ class ModelsScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Models on this machine"
-            box.border_subtitle = "Enter switches, Esc leaves"
+            box.border_subtitle = (
+                f"{key_of('models.open')} switches, {key_of('models.leave')} leaves"
+            )
             yield OptionList(Option("Looking …", disabled=True), markup=False)
 
     def on_mount(self) -> None:
@@ -75,6 +74,10 @@ class ModelsScreen(ModalScreen[str | None]):
         """Down or up."""
         shown = self.query_one(OptionList)
         (shown.action_cursor_down if step > 0 else shown.action_cursor_up)()
+
+    def action_open(self) -> None:
+        """Go on with the marked one."""
+        self.query_one(OptionList).action_select()
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
+
+from mistral_tui.actions import bindings
 
 _TEXT = """\
 With your message the conversation takes {tokens:,} tokens, and the model reads {context:,} at most.
@@ -20,11 +22,7 @@ class RoomScreen(ModalScreen[str]):
     """Dismissed with `drop`, `summary` or `back`."""
 
     AUTO_FOCUS = "#drop"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss('back')", "Take back"),
-        Binding("down", "app.focus_next", "Next", show=False),
-        Binding("up", "app.focus_previous", "Previous", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("room")]
     DEFAULT_CSS = """
     RoomScreen { align: center middle; }
     RoomScreen > Vertical {

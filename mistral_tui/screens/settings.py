@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from mistral_tui.actions import bindings, key_of
 from mistral_tui.config import presets
 from mistral_tui.config.layers import ConversationSettings, Effective
 from mistral_tui.config.settings import BY_KEY, Invalid, Value, of_section
@@ -22,20 +23,13 @@ if TYPE_CHECKING:
     from mistral_tui.config.presets import Preset
 
 KEYS = (*of_section("sampling"), "system_prompt", "safe_prompt")
-_HELP = "Empty: as the origin says · Enter keeps · Esc leaves · Ctrl+S saves them as a preset"
 
 
 class SettingsScreen(ModalScreen[ConversationSettings | None]):
     """Dismissed with the conversation's new settings, or None."""
 
     AUTO_FOCUS = "#preset"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Leave"),
-        Binding("enter", "keep", "Keep", priority=True),
-        Binding("down", "app.focus_next", "Next", show=False),
-        Binding("up", "app.focus_previous", "Previous", show=False),
-        Binding("ctrl+s", "save_preset", "Save as preset"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("settings")]
     DEFAULT_CSS = """
     SettingsScreen { align: center middle; }
     SettingsScreen VerticalScroll {
@@ -76,7 +70,7 @@ class SettingsScreen(ModalScreen[ConversationSettings | None]):
                 origin = f"{now.shown} ({now.origin})" if now.value is not None else setting.unset
                 yield from self._row(key, setting.title, text, origin)
             yield Static("", id="wrong", markup=False)
-            yield Static(_HELP, id="help", markup=False)
+            yield Static(_help(), id="help", markup=False)
 
     def _row(self, key: str, title: str, text: str, origin: str) -> ComposeResult:
         with Horizontal():
@@ -132,3 +126,9 @@ class SettingsScreen(ModalScreen[ConversationSettings | None]):
         self.notify(f"The preset {one_line(name, 40)} is saved.", markup=False)
         self._presets = {**self._presets, name: presets.Preset(name, values, origin="saved")}
         self._read()
+
+
+def _help() -> str:
+    keep, leave, save = (key_of(f"settings.{do}") for do in ("keep", "leave", "save_preset"))
+    says = f"{keep} keeps · {leave} leaves · {save} saves them as a preset"
+    return f"Empty: as the origin says · {says}"

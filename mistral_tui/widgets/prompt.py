@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from rich.text import Text
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.document._document import EditResult, Location
 from textual.document._edit import Edit
 from textual.geometry import Offset
@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from mistral_tui import attach, slash
-from mistral_tui.actions import bindings
+from mistral_tui.actions import bindings, key_of, pressed
 from mistral_tui.sanitize import sanitize
 from mistral_tui.widgets.completions import Asked, Choice, Completions
 from mistral_tui.widgets.pastes import Pastes, clean
@@ -32,13 +32,8 @@ FULL = 100_000  # characters in the prompt beyond which any paste becomes one wo
 class Prompt(TextArea):
     """Emits `Prompt.Sent`; the sender decides what becomes of the text."""
 
-    # Two actions (up, down) share their keys with the cursor's and are decided in `_on_key`.
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings("prompt", leave_out=("earlier", "later")),
-        # A text area would take these for itself.
-        Binding("pageup", "app.scroll_page_up", show=False),
-        Binding("pagedown", "app.scroll_page_down", show=False),
-    ]
+    # Two actions share their keys with the cursor's; all are decided in `_on_key`.
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("prompt", leave_out=("earlier", "later"))]
 
     class Sent(Message):
         """The user pressed Enter. In `text`, large pastes are still single words."""
@@ -57,8 +52,8 @@ class Prompt(TextArea):
             tab_behavior="focus",
             compact=True,
             highlight_cursor_line=False,
-            placeholder="Write a message…  (Enter sends, Ctrl+J: new line)",
         )
+        self.show_keys()
         self.menu = Completions()
         self.menu.picked = self.choose
         self.queue = PromptQueue()
@@ -73,6 +68,11 @@ class Prompt(TextArea):
         self._files = attach.FileFinder(Path())
         self._wanted: Asked | None = None
         self._looking = False
+
+    def show_keys(self) -> None:
+        """The keys may be others now."""
+        keys = f"{key_of('send')} sends, {key_of('newline')}: new line"
+        self.placeholder = f"Write a message…  ({keys})"
 
     # ── its text ────────────────────────────────────────────────────────────────────
 
@@ -137,14 +137,27 @@ class Prompt(TextArea):
     # ── keys ────────────────────────────────────────────────────────────────────────
 
     async def _on_key(self, event: events.Key) -> None:
-        done = self.menu.open and self._key_of_menu(event.key)
-        if not done and event.key == "enter":
-            self.action_send()
-            done = True
-        if done or self._recalls(event.key):
+        # Before the text area, which has its own use for some keys.
+        if (self.menu.open and self._key_of_menu(event.key)) or self._does(event.key):
             event.stop()
             event.prevent_default()
         # All else goes on to the text area's own handler: Textual calls one per class.
+
+    def _does(self, key: str) -> bool:
+        """Whether the key is one of the prompt's own and was of use."""
+        action = pressed("prompt", key)
+        match action and action.id:
+            case "send":
+                self.action_send()
+            case "newline":
+                self.action_newline()
+            case "earlier":
+                return self.action_earlier(key != "up")
+            case "later":
+                return self.action_later(key != "down")
+            case _:
+                return False
+        return True
 
     async def _on_paste(self, event: events.Paste) -> None:
         # What is pasted may come from anywhere and is drawn on the terminal. Many terminals
@@ -161,15 +174,19 @@ class Prompt(TextArea):
         full = len(text) + len(self.text) > FULL
         return self.pastes.fold(text, always=full)
 
-    def _recalls(self, key: str) -> bool:
-        """Take an arrow at the edge of the text as a walk through the history."""
-        lines, cursor = self.navigator, self.selection.end
-        if key == "up" and lines.is_first_wrapped_line(cursor):
-            if not self.text and (queued := self.queue.last()) is not None:
-                self.put(queued)
-                return True
-            return self._recall(1)
-        return key == "down" and lines.is_last_wrapped_line(cursor) and self._recall(-1)
+    def action_earlier(self, anywhere: bool = False) -> bool:
+        """Recall an earlier prompt, on the first line; False if there is none."""
+        if not anywhere and not self.navigator.is_first_wrapped_line(self.selection.end):
+            return False
+        if not self.text and (queued := self.queue.last()) is not None:
+            self.put(queued)
+            return True
+        return self._recall(1)
+
+    def action_later(self, anywhere: bool = False) -> bool:
+        """Recall a later prompt, on the last line; False if there is none."""
+        at_edge = anywhere or self.navigator.is_last_wrapped_line(self.selection.end)
+        return at_edge and self._recall(-1)
 
     def _recall(self, step: int) -> bool:
         """Show the next older (1) or newer (-1) prompt; False if there is none."""
@@ -238,16 +255,19 @@ class Prompt(TextArea):
 
     def _key_of_menu(self, key: str) -> bool:
         """Whether the open list takes the key."""
-        match key:
-            case "up" | "down":
-                self.menu.move(-1 if key == "up" else 1)
-            case "escape":
+        action = pressed("menu", key)
+        match action and action.id:
+            case "menu.up":
+                self.menu.move(-1)
+            case "menu.down":
+                self.menu.move(1)
+            case "menu.leave":
                 asked = self._asked()
                 self._closed_at = asked.start if asked else None
                 self.menu.hide()
-            case "tab":
+            case "menu.take":
                 self.choose()
-            case "enter":
+            case "menu.run":
                 return self._enter()
             case _:
                 return False

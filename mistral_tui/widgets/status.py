@@ -9,6 +9,7 @@ from textual import events
 from textual.content import Content
 from textual.widget import Widget
 
+from mistral_tui.actions import key_of
 from mistral_tui.sanitize import one_line
 
 if TYPE_CHECKING:  # the first paint does not wait for it
@@ -64,14 +65,16 @@ class StatusLine(Widget):
 
     def render(self) -> Content:
         width = self.content_size.width
-        hint = (4, Content.styled("F1 help", "$text-muted"))
+        hint = (4, Content.styled(f"{key_of('help')} help", "$text-muted"))
         left = [*(part for part in self._segments() if part[1].cell_length), hint]
         while len(left) > 1 and _length(left) > width:
             left.remove(min(left, key=lambda part: part[0]))
         shown = [part[1] for part in left if part is not hint]
         line = Content("  ").join(shown).truncate(width, ellipsis=True)
         if hint in left:
-            line = Content.assemble(line, " " * (width - line.cell_length - 7), hint[1])
+            line = Content.assemble(
+                line, " " * (width - line.cell_length - hint[1].cell_length), hint[1]
+            )
         return line
 
     def _segments(self) -> list[_Segment]:
@@ -110,19 +113,21 @@ class StatusLine(Widget):
             case "ready":
                 return Content.styled("●", "$text-success")
             case "lost":
-                return Content.styled("✕ engine stopped · Ctrl+R restarts it", "$text-error")
+                said = f"✕ engine stopped · {key_of('restart')} restarts it"
+                return Content.styled(said, "$text-error")
             case "failed":
-                return Content.styled("✕ no model · Ctrl+R tries again", "$text-error")
+                said = f"✕ no model · {key_of('restart')} tries again"
+                return Content.styled(said, "$text-error")
             case _:
                 return Content.styled("○ no model", "$text-muted")
 
     def _progress(self) -> Content:
-        s = self.status
+        s, stops = self.status, (f"{key_of('stop')} stops", "$text-muted")
         if s.tokens:
-            return Content.assemble(f"{s.tokens:,} tokens ", ("Esc stops", "$text-muted"))
+            return Content.assemble(f"{s.tokens:,} tokens ", stops)
         done, total = s.prefilled - s.reused, s.prompt - s.reused
         reading = f"reading {done:,}/{total:,}" if total > 0 else "reading"
-        return Content.assemble(reading + " ", ("Esc stops", "$text-muted"))
+        return Content.assemble(reading + " ", stops)
 
 
 def _length(parts: list[_Segment]) -> int:

@@ -1,81 +1,56 @@
-"""The conversation as one view that draws lines on demand (no widget per message)."""
+"""The conversation: its messages, the cursor on them, and finding text in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from time import perf_counter
+from dataclasses import dataclass
 from typing import ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
-from textual import events
-from textual.binding import Binding, BindingType
-from textual.geometry import Offset, Region, Size
+from textual.binding import BindingType
 from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.selection import Selection
-from textual.strip import Strip
-from textual.theme import Theme
-from textual.timer import Timer
 
 from mistral_tui.actions import bindings
 from mistral_tui.widgets.blocks import code_blocks
-from mistral_tui.widgets.entry import INDENT, Entry, Role, TranscriptItem
-from mistral_tui.widgets.palette import Palette
-from mistral_tui.widgets.selecting import extract, paint_selection
-from mistral_tui.widgets.stack import Anchor, Stack
+from mistral_tui.widgets.canvas import MAX_COLUMN, Canvas
+from mistral_tui.widgets.entry import Entry, Role, TranscriptItem
+from mistral_tui.widgets.finding import Search
+from mistral_tui.widgets.stack import Stack
 
-MAX_COLUMN = 100
-"""Cells of text in a line; wider lines are hard to read."""
-FLUSH_SECONDS = 0.04
-_BELOW = " ↓ more below "
+__all__ = ["MAX_COLUMN", "Chosen", "Transcript"]
 
 
-class Transcript(ScrollView, can_focus=True):
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the cursor is on: a message, or one of its code blocks, with its language."""
+
+    key: str
+    text: str
+    code: bool = False
+    language: str = ""
+
+
+class Transcript(Canvas, can_focus=True):
     """Messages, streamed or whole; follows the end until the user scrolls up."""
 
-    DEFAULT_CSS = """
-    Transcript {
-        background: $background;
-        color: $foreground;
-        overflow-x: hidden;
-        overflow-y: scroll;
-        scrollbar-size-vertical: 1;
-        scrollbar-background: $background;
-        scrollbar-background-hover: $background;
-        scrollbar-background-active: $background;
-    }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "scroll_up", "Up", show=False),
-        Binding("down,j", "scroll_down", "Down", show=False),
-        *bindings("message"),
-        Binding("pageup", "page_up", "Page up", show=False),
-        Binding("pagedown", "page_down", "Page down", show=False),
-        Binding("home,g", "scroll_home", "Top", show=False),
-        Binding("end,G", "scroll_end", "End", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("message")]
 
-    class FollowChanged(Message):
-        """The view began or stopped to follow the end."""
+    class FindAsked(Message):
+        """The user wants to look for something."""
 
-        def __init__(self, following: bool) -> None:
-            self.following = following
+    class Found(Message):
+        """The user is at hit `number` of `total`, counted from 1; 0 of 0: there is none."""
+
+        def __init__(self, number: int, total: int) -> None:
+            self.number = number
+            self.total = total
             super().__init__()
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._stack = Stack()
-        self._palette = Palette.from_variables({})
-        self._following = True
         self.cursor = ""
         """The key of the message that is chosen; empty: none."""
-        self._placing = False
-        self._width = 0
-        self._timer: Timer | None = None
-        self._next_flush = 0.0
-        self._paint_cost = 0.0
-        self._base: Style | None = None
+        self.block = -1
+        """Which of its code blocks; -1: none, but all of it."""
 
     # Messages.
 
@@ -84,14 +59,11 @@ class Transcript(ScrollView, can_focus=True):
         """The keys of all messages, in order."""
         return list(self._stack.by_key)
 
-    @property
-    def following(self) -> bool:
-        """Whether the view stays at the end as text arrives."""
-        return self._following
-
-    def add(self, key: str, role: Role, text: str = "", *, title: str = "") -> None:
+    def add(
+        self, key: str, role: Role, text: str = "", *, title: str = "", thinking: str = ""
+    ) -> None:
         """Adds a message at the end. An assistant's stays open until `finish`."""
-        item = TranscriptItem(key, role, text, title)
+        item = TranscriptItem(key, role, text, title, thinking=thinking)
         anchor = self._stack.anchor(round(self.scroll_y))
         self._insert(Entry(item, open_=role == "assistant"))
         self._place(anchor)
@@ -104,18 +76,22 @@ class Transcript(ScrollView, can_focus=True):
     def load(self, items: Iterable[TranscriptItem]) -> None:
         """Shows a whole conversation; messages are laid out as they come near the view."""
         self._stack = Stack()
-        self.cursor = ""
+        self.cursor, self.block = "", -1
         for item in items:
             self._insert(Entry(item))
+        self._look_again()
         self._follow(True)
         self._place()
 
     def append(self, key: str, text: str) -> None:
         """Adds streamed text; it shows within about 40 ms."""
         self._stack.by_key[key].append(text)
-        if self._timer is None and self.is_attached:
-            delay = max(0.001, self._next_flush - perf_counter())
-            self._timer = self.set_timer(delay, self._flush)
+        self._flush_soon()
+
+    def think(self, key: str, text: str) -> None:
+        """Adds streamed thinking, which comes before the text."""
+        self._stack.by_key[key].thinking.append(text)
+        self._flush_soon()
 
     def set_text(self, key: str, text: str) -> None:
         """Replaces the text of a message."""
@@ -160,260 +136,189 @@ class Transcript(ScrollView, can_focus=True):
         """(language, code) of each code block of a message."""
         return code_blocks(self._stack.by_key[key].text)
 
-    # The message cursor.
+    # The cursor.
 
-    def choose(self, key: str) -> None:
-        """Puts the cursor on a message and brings its beginning into view; "": on none."""
+    def choose(self, key: str, block: int = -1) -> None:
+        """Puts the cursor on a message, or on one of its code blocks, and brings its beginning
+        into view; "": on none."""
         for changed in {self.cursor, key} & self._stack.by_key.keys():
-            entry = self._stack.by_key[changed]
-            entry.current = changed == key
-            entry.release()
+            self._stack.by_key[changed].mark(changed == key, block)
         self.cursor = key if key in self._stack.by_key else ""
-        if self.cursor:
-            self._follow(False)
-            entry = self._stack.by_key[key]
-            self._stack.measure()
-            top = self._stack.tops[self._stack.entries.index(entry)]
-            inside = self.scroll_y <= top < self.scroll_y + self.size.height - 1
-            self._place(None if inside else Anchor(entry, 0, entry.height))
-        else:
+        self.block = block if self.cursor else -1
+        if not self.cursor:
             self._place()
+            return
+        entry = self._stack.by_key[key]
+        if self._width:
+            entry.lay_out(self._column, self._palette)
+        blocks = entry.blocks() if block >= 0 else []
+        self._show_line(entry, blocks[block].start if 0 <= block < len(blocks) else 0)
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """What the cursor is on."""
+        if self.cursor not in self._stack.by_key:
+            return None
+        text = self.text(self.cursor)
+        if self.block >= 0:
+            blocks = code_blocks(text)
+            if self.block < len(blocks):
+                language, code = blocks[self.block]
+                return Chosen(self.cursor, code, True, language)
+        return Chosen(self.cursor, text)
 
     def action_message_above(self) -> None:
-        self._step(-1)
+        self._step([(key, -1) for key in self._spoken()], -1)
 
     def action_message_below(self) -> None:
-        self._step(1)
+        self._step([(key, -1) for key in self._spoken()], 1)
 
-    def _step(self, step: int) -> None:
-        keys = [entry.key for entry in self._stack if entry.role in ("user", "assistant")]
-        if not keys:
+    def action_block_above(self) -> None:
+        self._step(self._stops(), -1)
+
+    def action_block_below(self) -> None:
+        self._step(self._stops(), 1)
+
+    def _spoken(self) -> list[str]:
+        return [entry.key for entry in self._stack if entry.role in ("user", "assistant")]
+
+    def _stops(self) -> list[tuple[str, int]]:
+        """Every message and code block."""
+        return [
+            (key, block)
+            for key in self._spoken()
+            for block in range(-1, len(self.code_blocks(key)) if self._has_code(key) else 0)
+        ]
+
+    def _has_code(self, key: str) -> bool:
+        entry = self._stack.by_key[key]
+        return entry.role == "assistant" and any(m in entry.text for m in ("```", "~~~", "    "))
+
+    def _step(self, stops: list[tuple[str, int]], step: int) -> None:
+        if not stops:
             return
-        if self.cursor in keys:
-            place = min(max(keys.index(self.cursor) + step, 0), len(keys) - 1)
+        here = (self.cursor, self.block)
+        if here not in stops and (self.cursor, -1) in stops:  # on a block, among messages
+            here = (self.cursor, -1)
+            step = 0 if step < 0 else step
+        if here in stops:
+            place = min(max(stops.index(here) + step, 0), len(stops) - 1)
         else:
-            place = len(keys) - 1
-        self.choose(keys[place])
+            place = self._nearest(stops, step)
+        self.choose(*stops[place])
+
+    def _nearest(self, stops: list[tuple[str, int]], step: int) -> int:
+        """Without a cursor: the last message in view going up, the first going down."""
+        self._stack.measure()
+        edge = round(self.scroll_y) + (self.size.height - 1 if step < 0 else 0)
+        at = self._stack.at(edge)[0] if len(self._stack) else 0
+        keys = [entry.key for entry in self._stack.entries[: at + 1]]
+        near = [index for index, (key, _) in enumerate(stops) if key in set(keys)]
+        return near[-1] if near else 0
+
+    # Thinking.
+
+    def action_fold(self) -> None:
+        """Unfolds the thinking of the chosen message, else of the last one that has some, or
+        folds it."""
+        entries = [entry for entry in self._stack if entry.thinking]
+        mine = [entry for entry in entries if entry.key == self.cursor] or entries[-1:]
+        if not mine:
+            self.notify("No answer here came with thinking.", markup=False)
+            return
+        entry = mine[0]
+        entry.thinking.folded = not entry.thinking.folded
+        anchor = self._stack.anchor(round(self.scroll_y))
+        entry.release()
+        self._look_again()
+        self._place(anchor)
+
+    # Finding.
+
+    def find(self, query: str) -> None:
+        """Marks what is found and goes to the first hit in or below the view; "": ends it."""
+        self._search = Search(query) if query.strip() else None
+        if self._search is not None:
+            self._search.look(self._stack)
+            self._go_to_hit(1)
+        else:
+            self.post_message(self.Found(0, 0))
+        self.refresh()
+
+    @property
+    def finding(self) -> str:
+        """What is looked for."""
+        return self._search.query if self._search is not None else ""
+
+    def action_find(self) -> None:
+        self.post_message(self.FindAsked())
+
+    def action_find_next(self) -> None:
+        self._find_again(1)
+
+    def action_find_previous(self) -> None:
+        self._find_again(-1)
+
+    def _find_again(self, step: int) -> None:
+        if self._search is None:
+            self.action_find()
+            return
+        self._search.look(self._stack)  # more may have come
+        self._go_to_hit(step)
+
+    def _look_again(self) -> None:
+        if self._search is not None:
+            self._search.look(self._stack)
+
+    def _go_to_hit(self, step: int) -> None:
+        search = self._search
+        assert search is not None
+        self._stack.measure()
+        index = self._stack.at(round(self.scroll_y))[0] if len(self._stack) else 0
+        here = self._stack.entries[index].key if len(self._stack) else ""
+        hit = search.step(self.keys, here, step)
+        self.post_message(self.Found(search.at + 1, len(search.hits)))
+        if hit is not None:
+            entry = self._stack.by_key[hit.key]
+            if self._width and not entry.laid_out:
+                entry.lay_out(self._column, self._palette)
+            line = search.line_of(entry, self._margin, self._palette)
+            self._show_line(entry, line, room=self.size.height // 3)
+        self.refresh()
 
     # Moving.
 
-    def follow(self) -> None:
-        """Goes to the end and stays there as text arrives."""
-        self._follow(True)
-        self._place()
-
     def page_up(self) -> None:
         """Scrolls up by a screenful, less one line."""
-        self.scroll_to(y=self.scroll_y - max(1, self.size.height - 1), animate=False)
+        self._scroll_by(1 - self.size.height)
 
     def page_down(self) -> None:
         """Scrolls down by a screenful, less one line."""
-        self.scroll_to(y=self.scroll_y + max(1, self.size.height - 1), animate=False)
+        self._scroll_by(self.size.height - 1)
 
-    def action_page_up(self) -> None:
+    def _scroll_by(self, lines: int) -> None:
+        self.scroll_to(y=self.scroll_y + (lines or 1), animate=False)
+
+    def action_line_up(self) -> None:
+        self._scroll_by(-1)
+
+    def action_line_down(self) -> None:
+        self._scroll_by(1)
+
+    def action_page_above(self) -> None:
         self.page_up()
 
-    def action_page_down(self) -> None:
+    def action_page_below(self) -> None:
         self.page_down()
 
-    def action_scroll_up(self) -> None:
-        self.scroll_to(y=self.scroll_y - 1, animate=False)
+    def action_half_above(self) -> None:
+        self._scroll_by(-max(1, self.size.height // 2))
 
-    def action_scroll_down(self) -> None:
-        self.scroll_to(y=self.scroll_y + 1, animate=False)
+    def action_half_below(self) -> None:
+        self._scroll_by(max(1, self.size.height // 2))
 
-    def action_scroll_home(self) -> None:
+    def action_top(self) -> None:
         self.scroll_to(y=0, animate=False)
 
-    def action_scroll_end(self) -> None:
+    def action_bottom(self) -> None:
         self.follow()
-
-    def _follow(self, following: bool) -> None:
-        if following != self._following:
-            self._following = following
-            self.post_message(self.FollowChanged(following))
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        super().watch_scroll_y(old_value, new_value)
-        if not self._placing and round(old_value) != round(new_value):
-            self._follow(new_value >= self.max_scroll_y)
-            self._place()
-
-    # Layout. Messages near the view are exact, the others have estimated heights.
-
-    @property
-    def _column(self) -> int:
-        return max(12, min(MAX_COLUMN + INDENT, self._width - 2))
-
-    @property
-    def _margin(self) -> int:
-        return max(1, (self._width - self._column) // 2)
-
-    def _place(self, anchor: Anchor | None = None, changed: int | None = None) -> None:
-        """Lays out what is near the view and keeps the view where it is, or at the end.
-
-        Lines of the whole view before `changed` need no drawing, if it is given.
-        """
-        height = self.size.height
-        if not self._width or not height:
-            return
-        anchor = anchor or self._stack.anchor(round(self.scroll_y))
-        self._stack.measure()
-        top = 0
-        while True:
-            top = self._top(anchor)
-            near = self._stack.near(top - height, top + 2 * height)
-            fresh = [entry for entry in near if not entry.laid_out]
-            if not fresh:
-                break
-            for entry in fresh:
-                entry.lay_out(self._column, self._palette)
-            self._stack.measure()
-        size = Size(self._width, self._stack.height)
-        self._placing = True
-        try:
-            if size != self.virtual_size:
-                # Our own size does not depend on the content: no layout of the screen.
-                self.set_reactive(Transcript.virtual_size, size)
-                self._scroll_update(size)
-            moved = top != round(self.scroll_y)
-            self.scroll_target_y = self.scroll_y = top
-        finally:
-            self._placing = False
-        if moved or changed is None:
-            self.refresh()
-        else:
-            self.refresh_lines(changed, max(0, top + height - changed))
-
-    def _top(self, anchor: Anchor | None) -> int:
-        end = max(0, self._stack.height - self.size.height)
-        if self._following or anchor is None:
-            return end
-        place = self._stack.locate(anchor)
-        return min(end, round(self.scroll_y) if place is None else place)
-
-    def _changed(self, entry: Entry) -> None:
-        if self._width and not entry.laid_out:
-            anchor = self._stack.anchor(round(self.scroll_y))
-            entry.estimate(self._column)
-            self._place(anchor)
-        else:
-            self._place()
-
-    def _flush(self) -> None:
-        started = perf_counter()
-        self._timer = None
-        anchor = self._stack.anchor(round(self.scroll_y))
-        self._stack.measure()  # tokens may come before the first layout
-        changed = self._stack.height
-        for index, entry in enumerate(self._stack):
-            if entry.waiting:
-                was_laid_out = entry.laid_out
-                line = entry.flush()
-                changed = min(changed, self._stack.tops[index] + line)
-                if self._width and not entry.laid_out:
-                    entry.estimate(self._column)
-                if not (was_laid_out and entry.laid_out):
-                    changed = 0
-        self._place(anchor, changed)
-        now = perf_counter()
-        cost = now - started + self._paint_cost
-        self._paint_cost = 0.0
-        self._next_flush = now + max(FLUSH_SECONDS, 2 * cost)
-
-    def on_mount(self) -> None:
-        self.app.theme_changed_signal.subscribe(self, self._recolor)
-        self._palette = Palette.from_variables(self.app.theme_variables)
-
-    def on_resize(self, event: events.Resize) -> None:
-        width = self.size.width
-        anchor = self._stack.anchor(round(self.scroll_y))
-        if width != self._width:
-            self._width = width
-            for entry in self._stack:
-                entry.release()
-                entry.estimate(self._column)
-            if anchor is not None:
-                # The same text is now at about the same share of the message.
-                entry, line, height = anchor
-                entry.lay_out(self._column, self._palette)
-                anchor = Anchor(entry, line * entry.height // max(1, height), entry.height)
-        self._place(anchor)
-
-    def _recolor(self, theme: Theme) -> None:
-        self._palette = Palette.from_variables(self.app.theme_variables)
-        self._base = None
-        for entry in self._stack:
-            entry.release()
-        self._place()
-
-    # Drawing.
-
-    def notify_style_update(self) -> None:
-        super().notify_style_update()
-        self._base = None
-
-    @property
-    def _base_style(self) -> Style:
-        if self._base is None:
-            self._base = self.rich_style
-        return self._base
-
-    def render_lines(self, crop: Region) -> list[Strip]:
-        started = perf_counter()
-        strips = super().render_lines(crop)
-        self._paint_cost += perf_counter() - started
-        return strips
-
-    def render_line(self, y: int) -> Strip:
-        width, base = self._width, self._base_style
-        line = self.scroll_offset.y + y
-        if line >= self._stack.height or not self._stack:
-            return Strip.blank(width, base)
-        index, number = self._stack.at(line)
-        entry = self._stack.entries[index]
-        if not entry.laid_out:
-            return Strip.blank(width, base)
-        strip = entry.paint(number, self._margin, width, base)
-        selection = self.text_selection
-        if selection is not None and (span := selection.get_span(line)) is not None:
-            style = self.screen.get_component_rich_style("screen--selection")
-            content = entry.content(number, self._margin, self._palette)
-            strip = paint_selection(strip, content, span, style)
-        strip = strip.apply_offsets(0, line)
-        if not self._following and y == self.size.height - 1 and line < self._stack.height - 1:
-            style = base + self._palette.chat["muted"] + self._palette.panel
-            end = min(width, self._margin + self._column)
-            marker = Strip([Segment(_BELOW, style)], len(_BELOW))
-            strip = Strip.join([strip.crop(0, end - len(_BELOW)), marker, strip.crop(end, width)])
-        return strip
-
-    # Selecting with the mouse.
-
-    @property
-    def allow_select(self) -> bool:
-        return True
-
-    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The selected text as shown, without bars and padding."""
-        if not self._stack:
-            return None
-        start = selection.start or Offset(0, 0)
-        end = selection.end or Offset(self._width, self._stack.height)
-        first, last = self._stack.at(start.y)[0], self._stack.at(end.y)[0]
-        entries, top = self._stack.entries[first : last + 1], self._stack.tops[first]
-        return extract(entries, top, selection, self._margin, self._palette), "\n"
-
-    async def _on_click(self, event: events.Click) -> None:
-        """Two clicks select the message (Textual's own would select the whole view)."""
-        if event.chain >= 2 and self._stack:
-            event.prevent_default()
-            index, _ = self._stack.at(round(self.scroll_y) + event.y)
-            start, end = (
-                Offset(0, self._stack.tops[index]),
-                Offset(self._width, self._stack.tops[index + 1] - 1),
-            )
-            self.screen.selections = {self: Selection(start, end)}
-
-    def selection_updated(self, selection: Selection | None) -> None:
-        self.refresh()

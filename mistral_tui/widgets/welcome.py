@@ -9,6 +9,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Static
 
+from mistral_tui.actions import key_of
 from mistral_tui.sanitize import one_line, sanitize
 
 if TYPE_CHECKING:  # the first paint does not wait for it
@@ -36,9 +37,11 @@ class Welcome(Container):
         yield Static("\n".join(_LOGO), id="logo", markup=False)
         yield Static("", id="model", markup=False)
         yield Static("", id="notice", markup=False)
-        yield Static(
-            "Enter sends · Esc stops · Ctrl+P commands · F1 help", id="hints", markup=False
-        )
+        yield Static(_hints(), id="hints", markup=False)
+
+    def show_keys(self) -> None:
+        """The keys may be others now."""
+        self.query_one("#hints", Static).update(_hints())
 
     def show_card(self, card: ModelCard) -> None:
         """A loaded model."""
@@ -64,6 +67,11 @@ class Welcome(Container):
     def _model(self, title: str, text: str, style: str = "bold") -> None:
         content = Content.assemble((one_line(title), style), "\n", sanitize(text))
         self.query_one("#model", Static).update(content)
+
+
+def _hints() -> str:
+    does = {"send": "sends", "stop": "stops", "command_palette": "commands", "help": "help"}
+    return " · ".join(f"{key_of(id)} {what}" for id, what in does.items())
 
 
 def _count(n: int) -> str:

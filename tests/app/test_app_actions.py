@@ -45,14 +45,17 @@ def private_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_help_opens_lists_every_action_and_closes() -> None:
     async with chat(FakeEngine(), size=(120, 60)) as (app, pilot):
-        for closing in ("f1", "escape", "q"):
+        for closing in ("f1", "escape"):
             await pilot.press("f1")
             await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
             await pilot.pause()
-            page = screen_text(app)
+            page = ""
+            for _ in range(8):
+                page += screen_text(app)
+                await pilot.press("pagedown")
             for action in ACTIONS:
                 assert action.help.split()[0] in page
-                assert action.shown_keys.split(", ")[0] in page
+                assert action.shown_key in page
             assert "/models/fake" in page
             assert "engine.log" in page
             await pilot.press(closing)
@@ -69,7 +72,8 @@ async def test_the_palette_finds_every_action_by_its_title() -> None:
             await pilot.press("ctrl+p")
             await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
             app.screen.query_one("Input").value = action.title  # type: ignore[attr-defined]
-            await wait_until(pilot, lambda action=action: action.help in screen_text(app))  # type: ignore[misc]
+            shown = action.help[:50]
+            await wait_until(pilot, lambda shown=shown: shown in screen_text(app))  # type: ignore[misc]
             await pilot.press("escape")
             await wait_until(pilot, lambda: not isinstance(app.screen, CommandPalette))
 

@@ -165,7 +165,7 @@ async def test_scrolling_through_estimated_heights_shows_every_line_once() -> No
             seen[:0] = [row.strip() for row in top[:1]]
             if view.scroll_y == 0:
                 break
-            view.action_scroll_up()
+            view.action_line_up()
             previous, top = top, rows(view)
             # The marker covers the last line once the end is left.
             assert top[1:-1] == previous[:-2]

@@ -1,0 +1,246 @@
+"""The screens of the app with something to see on them, for snapshots and pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.style import Style
+from textual.pilot import Pilot
+
+import tiny
+from fake_engine import FakeEngine, Load, Reply, ask, card, screen_text, wait_until
+from mistral_tui.app import ChatApp
+
+ANSWER = """\
+# Merging two branches
+
+Keep **one** branch as the target, say `main`, and bring the other into it:
+
+1. look at [what differs](https://git-scm.com/docs/git-diff)
+2. merge
+   - by hand where both changed
+   - `--no-ff` keeps the history readable
+3. run the tests
+
+```python
+def merge(ours: list[str], theirs: list[str]) -> list[str]:
+    \"\"\"Lines of both, each once.\"\"\"
+    seen = dict.fromkeys(ours + theirs)  # in order
+    return list(seen)
+```
+
+| command | keeps history |
+| --- | :---: |
+| `git merge` | yes |
+| `git rebase` | no |
+
+> A merge that nobody reviews is a guess.
+"""
+THINKING = "They ask about git, so\nI should say what a merge is.\nThen show the commands."
+
+
+def words(text: str) -> list[str]:
+    """Tokens, about."""
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How to get there: `play` presses the keys, once the app has begun."""
+
+    play: Callable[[Pilot[int], ChatApp], Awaitable[None]]
+    engine: Callable[[], FakeEngine] = FakeEngine
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+SCENES: dict[str, Scene] = {}
+
+
+def scene(
+    engine: Callable[[], FakeEngine] = FakeEngine, **options: Any
+) -> Callable[[Callable[[Pilot[int], ChatApp], Awaitable[None]]], None]:
+    """Adds a scene under the name of its function."""
+
+    def add(play: Callable[[Pilot[int], ChatApp], Awaitable[None]]) -> None:
+        SCENES[play.__name__] = Scene(play, engine, options)
+
+    return add
+
+
+def rich_reply() -> FakeEngine:
+    return FakeEngine([Reply(words(ANSWER), sure=(0.99, 0.97, 0.8, 0.99, 0.5, 0.95, 0.2, 0.05))])
+
+
+def thoughtful() -> FakeEngine:
+    return FakeEngine([Reply(words("Use `git merge`."), thinking=words(THINKING))])
+
+
+async def shown(pilot: Pilot[int], *texts: str) -> None:
+    """Wait until these are on the screen."""
+    await wait_until(pilot, lambda: all(text in screen_text(pilot.app) for text in texts))
+
+
+@scene()
+async def welcome(pilot: Pilot[int], app: ChatApp) -> None:
+    await shown(pilot, "Fake-7B")
+
+
+@scene(lambda: FakeEngine(loads=[Load(fails=("checkpoint", "The file is cut off."))]))
+async def no_model(pilot: Pilot[int], app: ChatApp) -> None:
+    await shown(pilot, "The file is cut off.")
+
+
+@scene(rich_reply)
+async def conversation(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How do I merge two branches?")
+    await shown(pilot, "nobody reviews")
+
+
+@scene(rich_reply)
+async def code_block_chosen(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How do I merge two branches?")
+    await pilot.press("tab", "left_curly_bracket")
+    await shown(pilot, "┃")
+
+
+@scene(rich_reply)
+async def finding(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How do I merge two branches?")
+    await pilot.press("tab", "slash", *"merge")
+    await shown(pilot, "1 of")
+
+
+@scene(rich_reply)
+async def saving(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How do I merge two branches?")
+    await pilot.press("tab", "left_curly_bracket", "w")
+    await shown(pilot, "Save to")
+
+
+@scene(thoughtful)
+async def thinking_unfolded(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How do I merge?")
+    await pilot.press("tab", "z")
+    await shown(pilot, "▾ Thought")
+
+
+@scene(lambda: FakeEngine([Reply(words("A first"), fails=("memory", "The memory is full."))]))
+async def an_error(pilot: Pilot[int], app: ChatApp) -> None:
+    app.prompt.put("Go on")
+    await pilot.press("enter")
+    await shown(pilot, "The memory is full.")
+
+
+@scene(rich_reply)
+async def token_view(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How do I merge two branches?")
+    await pilot.press("f2")
+    await shown(pilot, "Merging")
+    await pilot.press("n")
+
+
+@scene(rich_reply)
+async def the_links(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How do I merge two branches?")
+    await pilot.press("tab", "f")
+    await shown(pilot, "git-scm.com")
+
+
+@scene(rich_reply)
+async def the_themes(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How do I merge two branches?")
+    await pilot.press("f9")
+    await shown(pilot, "midnight")
+
+
+@scene()
+async def the_help(pilot: Pilot[int], app: ChatApp) -> None:
+    await pilot.press("f1")
+    await shown(pilot, "Help")
+
+
+@scene(lambda: FakeEngine([Reply(), Reply()]))
+async def the_history(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "Tell me of the sea")
+    await pilot.press("ctrl+n")
+    await wait_until(pilot, lambda: not app.session.messages)
+    await ask(pilot, "And of the mountains")
+    await pilot.press("ctrl+l")
+    await shown(pilot, "Today", "Tell me of the sea")
+
+
+@scene()
+async def the_settings(pilot: Pilot[int], app: ChatApp) -> None:
+    await pilot.press("f3")
+    await shown(pilot, "temperature")
+
+
+@scene()
+async def the_models(pilot: Pilot[int], app: ChatApp) -> None:
+    folder = tiny.make(Path.cwd() / "models" / "Tiny-7B")
+    assert folder.is_dir()
+    await pilot.press("f5")
+    await shown(pilot, "Models on this machine")
+    await wait_until(pilot, lambda: "Looking" not in screen_text(app))
+
+
+@scene()
+async def the_palette(pilot: Pilot[int], app: ChatApp) -> None:
+    await pilot.press("ctrl+p")
+    await shown(pilot, "Search for commands")
+
+
+@scene()
+async def slash_commands(pilot: Pilot[int], app: ChatApp) -> None:
+    await pilot.press("slash", "t")
+    await shown(pilot, "/t")
+
+
+@scene(lambda: FakeEngine(loads=[Load(card=card(context=20))]))
+async def no_room(pilot: Pilot[int], app: ChatApp) -> None:
+    from mistral_tui.screens.room import RoomScreen
+
+    app.push_screen(RoomScreen(9_000, 8_192))
+    await shown(pilot, "The context is full")
+
+
+@scene()
+async def first_run(pilot: Pilot[int], app: ChatApp) -> None:
+    from mistral_tui.screens.first_run import FirstRun
+
+    app.push_screen(FirstRun())
+    await shown(pilot, "starter model")
+
+
+# ── what is seen ────────────────────────────────────────────────────────────────────
+
+
+def styled_rows(app: ChatApp) -> list[list[tuple[str, str]]]:
+    """Each row as (text, style) runs, equal neighbours joined; the style as Rich writes it."""
+    rows = []
+    for strip in app.screen._compositor.render_strips():
+        runs: list[tuple[str, str]] = []
+        for segment in strip:
+            style = str((segment.style or Style()).without_color + _colors(segment.style))
+            if runs and runs[-1][1] == style:
+                runs[-1] = (runs[-1][0] + segment.text, style)
+            else:
+                runs.append((segment.text, style))
+        rows.append(runs)
+    return rows
+
+
+def _colors(style: Style | None) -> Style:
+    return Style(color=style.color, bgcolor=style.bgcolor) if style else Style()
+
+
+def steady(text: str, folder: Path) -> str:
+    """Without what differs from day to day and machine to machine."""
+    text = re.sub(r"\b\d\d:\d\d\b", "12:34", text)
+    for path in sorted({str(folder), str(folder.resolve())}, key=len, reverse=True):
+        text = text.replace(path, "~"[:1].ljust(len(path), "·"))
+    return text
