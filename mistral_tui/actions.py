@@ -279,6 +279,18 @@ def key_of(id: str) -> str:
     return action.shown_key or f"“{action.title}”"
 
 
+def line(*parts: tuple[str, str]) -> str:
+    """`Enter opens · ↑↓ choose` from ids, or two with a space between, and what they do; those
+    without a key are left out."""
+    said = []
+    for ids, does in parts:
+        shown = [key for id in ids.split() if (key := BY_ID[id].shown_key)]
+        if shown:
+            between = "" if all(len(key) == 1 for key in shown) else " "
+            said.append(f"{between.join(shown)} {does}")
+    return " · ".join(said)
+
+
 def pressed(where: Where, key: str) -> Action | None:
     """The action of a place that a key does."""
     return next((a for a in ACTIONS if a.where == where and key in a.now), None)
@@ -296,7 +308,9 @@ def markdown_table() -> str:
     """The README's table: the keys of the chat itself, by default."""
     rows = ["| Key | What it does |", "| --- | --- |"]
     main = ("app", "prompt", "transcript", "message")
-    rows += [_row(a.keys, a.help) for a in ACTIONS if a.where in main]
+    for place, actions in grouped(a for a in ACTIONS if a.where in main).items():
+        if actions:
+            rows += [f"| **{place}** | |", *(_row(a.keys, a.help) for a in actions)]
     return "\n".join(rows)
 
 

@@ -7,14 +7,16 @@ import contextlib
 import gc
 import importlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SystemCommand
 from textual.binding import BindingType
 from textual.containers import Container
+from textual.dom import DOMNode
+from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import TextArea
 
@@ -23,6 +25,7 @@ from mistral_tui.actions import ACTIONS, BY_ID, bindings, key_of
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.sanitize import sanitize
 from mistral_tui.sending import Sender
+from mistral_tui.token_actions import TokenActions
 from mistral_tui.tree_actions import TreeActions
 from mistral_tui.widgets.hints import Hints
 from mistral_tui.widgets.prompt import Prompt
@@ -51,7 +54,7 @@ _ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "edit_prompt", "fo
 }
 
 
-class ChatApp(TreeActions):
+class ChatApp(TreeActions, TokenActions):
     """The chat. Its return value is the exit code."""
 
     TITLE = "mistral-tui"
@@ -105,7 +108,6 @@ class ChatApp(TreeActions):
 
     def on_mount(self) -> None:
         self.prompt.focus()
-        self.use_keys({})
         for number in (signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(NotImplementedError, RuntimeError):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
@@ -150,8 +152,8 @@ class ChatApp(TreeActions):
         main, hints = self.screen_stack[0], Hints()
         await main.query_one("#view").mount(self.transcript, before=0)
         await main.mount(hints, before=self.status)
-        self.watch(main, "focused", partial(self.focus_moved, hints))
-        self.use_keys(config.keys)
+        self.watch(main, "focused", partial(self._focus_moved, hints))
+        self._use_keys(config.keys)
         self._presenter = rest.Presenter(main)
         self._copier = rest.Copier(self)
         self.begun = True
@@ -169,6 +171,21 @@ class ChatApp(TreeActions):
                 self.prompt.restore(self.session.conversation.draft)
         if self._send_soon:
             self.prompt.action_send()
+
+    def _use_keys(self, changed: Mapping[str, tuple[str, ...]]) -> None:
+        """The user's own keys, by the actions' ids; all others have ours."""
+        keys.use(changed)
+        self.set_keymap(keys.keymap(changed))
+        main = self.screen_stack[0]
+        for key in BY_ID["focus_other"].keys:  # it is Textual's own, too
+            main._bindings.key_to_bindings.pop(key, None)
+        self.prompt.show_keys()
+        main.query_one(Welcome).show_keys()
+        self.status.refresh()
+
+    def _focus_moved(self, hints: Hints, focused: DOMNode | None) -> None:
+        if focused is not None:  # else the terminal is not in front
+            hints.show(focused is self.transcript)
 
     async def _load(self, *, fetch: bool = False) -> None:
         model = self.session.choice.model
@@ -306,8 +323,30 @@ class ChatApp(TreeActions):
         else:
             self.start(self._load())
 
+    def action_focus_other(self) -> None:
+        """From the prompt to the conversation, or back."""
+        self.screen.focus_next()
+
+    def action_help_quit(self) -> None:
+        """On Ctrl+C with nothing to copy: say how to leave."""
+        self.notify(f"{key_of('quit')} leaves; everything is saved.", markup=False)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return self.begun or action in _ALWAYS or action not in BY_ID
+
+    async def run_action(
+        self,
+        action: str | tuple[str, str, tuple[object, ...]],
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """What the conversation does itself is done there, for the palette and commands, too."""
+        known = BY_ID.get(action) if isinstance(action, str) else None
+        if known is not None and known.where == "message" and default_namespace is None:
+            if not self.begun:
+                return False
+            default_namespace = self.transcript.focus()
+        return await super().run_action(action, default_namespace, namespaces)
 
     def write_raw(self, sequence: str) -> None:
         """Send the terminal a sequence of ours, from another thread."""
@@ -333,6 +372,12 @@ class ChatApp(TreeActions):
                 *facts,
             ]
         self.push_screen(HelpScreen(facts))
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        for action in ACTIONS:
+            if action.palette:
+                said = f"{action.help} ({action.shown_keys})" if action.now else action.help
+                yield SystemCommand(action.title, said, partial(self.run_action, action.id))
 
 
 def _starter_is_there() -> bool:

@@ -1,4 +1,4 @@
-"""`mistral-tui config`: where the settings are, what applies and why, keys, a first file."""
+"""`mistral-tui config`: where the settings are, what applies and why, a file to begin with."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mistral_tui.actions import key_of
 from mistral_tui.sanitize import one_line
-from mistral_tui.view_actions import ViewActions
+from mistral_tui.token_actions import TokenActions
 
 if TYPE_CHECKING:  # the first paint does not wait for them
     from mistral_tui.widgets.bar import Bar
@@ -22,7 +22,7 @@ _SUFFIXES = {"python": "py", "py": "py", "javascript": "js", "typescript": "ts",
 }  # fmt: skip
 
 
-class Reading(ViewActions):
+class Reading(TokenActions):
     """What the app can do with what the cursor is on."""
 
     _bar: Bar | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from mistral_tui.history.places import Place, pack, unpack
 from mistral_tui.history.schema import Realization
 
 _BEGIN, _END = "[THINK]", "[/THINK]"
+_UNSURE = 0.5
+_FEWEST_PLACES, _MOST_PLACES = 5, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,25 @@ def of_realization(made: Realization) -> Record:
     return record(made.fingerprint, made.ids, made.logprobs, places)
 
 
+def so_far(
+    begun: Realization | None,
+    fingerprint: str,
+    ids: Sequence[int],
+    logprobs: Sequence[float],
+    places: Sequence[Place],
+) -> Record:
+    """The record of a reply that is being written; `begun` is what it goes on from."""
+    if begun is None or not begun.ids:
+        return record(fingerprint, ids, logprobs, places)
+    before = unpack(begun.places) or ((),) * len(begun.ids)
+    return record(
+        fingerprint,
+        (*begun.ids, *ids),
+        (*(begun.logprobs or (0.0,) * len(begun.ids)), *logprobs),
+        (*before, *places),
+    )
+
+
 def record(
     fingerprint: str,
     ids: Sequence[int],
@@ -102,3 +124,38 @@ def known(realizations: Iterable[Realization], fingerprint: str) -> Record | Non
     made = sorted(realizations, key=lambda one: one.fingerprint != fingerprint)
     records = (of_realization(one) for one in made if one.places)
     return next((found for found in records if found.complete), None)
+
+
+def probability(logprob: float) -> float:
+    """The probability; logprobs come from files, too."""
+    return math.exp(min(0.0, logprob)) if logprob == logprob else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How sure the model was of all of it."""
+
+    count: int
+    mean: float
+    perplexity: float
+    below: float
+    """The share of tokens that had less than half of the probability."""
+
+
+def summary(tokens: Sequence[Token]) -> Summary:
+    """Of one token or more."""
+    count = len(tokens)
+    shares = [probability(token.logprob) for token in tokens]
+    told = sum(max(-700.0, min(0.0, token.logprob)) for token in tokens)
+    unsure = sum(share < _UNSURE for share in shares)
+    return Summary(count, sum(shares) / count, math.exp(-told / count), unsure / count)
+
+
+def uncertain(tokens: Sequence[Token]) -> list[int]:
+    """The least certain places, in the order of the text: of the tokens that had less than half
+    of the probability, the least likely ones, at most a tenth of all tokens (but five at least)
+    and at most fifty, so that there is something to see in a sure answer and an end to it in an
+    unsure one."""
+    found = [n for n, token in enumerate(tokens) if probability(token.logprob) < _UNSURE]
+    found.sort(key=lambda n: tokens[n].logprob)
+    return sorted(found[: min(_MOST_PLACES, max(_FEWEST_PLACES, len(tokens) // 10))])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from mistral_tui.keyboard import Keyboard
+from mistral_tui.looks import Looks
 
 if TYPE_CHECKING:
     from mistral_tui.copying import Copier
     from mistral_tui.widgets.transcript import Transcript
 
 
-class ViewActions(Keyboard):
+class ViewActions(Looks):
     """What the app can do with what is shown."""
 
     transcript: Transcript

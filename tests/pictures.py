@@ -82,7 +82,7 @@ async def take(
     with tempfile.TemporaryDirectory() as folder:
         for name in ("STATE", "CONFIG"):
             os.environ[f"MISTRAL_TUI_{name}"] = folder
-        os.environ.setdefault("MISTRAL_TUI_DATA", str(starter.folder().parent.parent))
+        os.environ.setdefault("MISTRAL_TUI_DATA", str(starter.folder().parents[1]))
         here = Path.cwd()
         os.chdir(folder)
         try:

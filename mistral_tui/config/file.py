@@ -21,8 +21,8 @@ NAME = "config.toml"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`values` has what is set, by key; `presets` are all that there are; `keys` are those that
-    differ from ours, by the ids of the actions."""
+    """`values` has what is set, by key; `presets` are all that there are; `keys` are the user's
+    own, by the ids of the actions."""
 
     path: Path
     there: bool = False
@@ -107,18 +107,18 @@ def default_text() -> str:
             ]
     lines += [
         "",
-        "# Keys, by action; `mistral-tui config keys` prints all actions with theirs.",
-        "# [keys]",
-        '# new = "ctrl+k"',
-        '# copy_code = ["ctrl+g", "f10"]',
-        "# delete_turn = []",
-        "",
         "# A preset of your own, with any settings of [sampling], and system_prompt and help.",
         "# [presets.terse]",
         '# help = "Short answers."',
         "# temperature = 0.2",
         "# max_tokens = 200",
         '# system_prompt = "Answer in one sentence."',
+        "",
+        "# Your own keys, by action; `mistral-tui config keys` prints all actions and their keys.",
+        "# [keys]",
+        '# new = "ctrl+k"',
+        '# copy_code = ["ctrl+g", "f10"]',
+        "# delete_turn = []",
     ]
     return "\n".join(lines) + "\n"
 

@@ -20,6 +20,16 @@ _ALL = "`mistral-tui config keys` prints all actions"
 # Where letters are typed; on other screens these alone hold in a field, too.
 _TYPED_IN = ("app", "prompt", "menu", "find", "save", "settings", "help")
 _IN_FIELDS = ("history.open", "history.leave")
+CURSOR = frozenset(("backspace", "delete", "left", "right", "home", "end"))
+# What text fields and lists take for themselves, before the screen that they are on.
+FIELD_KEYS = CURSOR | {
+    *(f"ctrl+{letter}" for letter in "aewukdxcv"), "ctrl+left", "ctrl+right", "shift+left",
+    "shift+right", "ctrl+shift+left", "ctrl+shift+right", "shift+home", "shift+end",
+    "ctrl+shift+a", "ctrl+backspace", "alt+backspace", "super+backspace", "super+c", "enter",
+}  # fmt: skip
+LIST_KEYS = frozenset(("up", "down", "home", "end", "pageup", "pagedown", "enter"))
+_FIELDS = ("find", "save", "settings", "history", "help")
+_LISTS = ("history", "models", "themes", "links")
 _TOGETHER = (("app", "prompt"), ("app", "transcript", "message"))
 _MUST = "quit"
 
@@ -82,17 +92,30 @@ def _keys(
                 "pageup, K or {",
             )
             return None
-        types = character(key) or key == "backspace"
-        if types and (action.where in _TYPED_IN or action.id in _IN_FIELDS or action.id in FIRST):
-            file.wrong(
-                path,
-                f'cannot have the key "{one_line(show_key(key), 20)}": text is typed with it; '
-                "take one with Ctrl or Alt, or a function key",
-            )
+        if why := _refused(action, key):
+            file.wrong(path, f'cannot have the key "{one_line(show_key(key), 20)}": {why}')
             return None
         if key not in keys:
             keys.append(key)
     return tuple(keys)
+
+
+def _refused(action: Action, key: str) -> str:
+    """Why a key would not reach the action, or would be missed elsewhere; empty if it is good."""
+    if key in action.keys:
+        return ""
+    types = character(key) or key == "backspace"
+    typed_in = action.where in _TYPED_IN or action.id in _IN_FIELDS or action.id in FIRST
+    moves = key in CURSOR and action.where in ("app", "prompt", "menu")
+    if (types and typed_in) or moves:
+        return "text is written with it; take one with Ctrl or Alt, or a function key"
+    if action.id in FIRST:
+        return ""
+    if action.where in _FIELDS and key in FIELD_KEYS:
+        return "the text field there has its own use for it"
+    if action.where in _LISTS and key in LIST_KEYS:
+        return "the list there has its own use for it"
+    return ""
 
 
 def _clash(changed: Keys) -> tuple[str, str, str] | None:

@@ -16,8 +16,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from mistral_tui.actions import bindings, key_of
+from mistral_tui.actions import BY_ID, bindings, key_of, line
 from mistral_tui.history.schema import StoreError
+from mistral_tui.keys import character
 from mistral_tui.sanitize import one_line
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from mistral_tui.history.store import AsyncStore
 
 _PAGE = 100
-_DOES = {
-    "open": "opens", "pin": "pins", "rename": "renames", "delete": "deletes", "undo": "undo",
-    "duplicate": "copies", "export": "exports", "search": "search",
-}  # fmt: skip
+_DOES = (
+    ("history.open", "opens"), ("history.pin", "pins"), ("history.rename", "renames"),
+    ("history.delete", "deletes"), ("history.undo", "undo"), ("history.duplicate", "copies"),
+    ("history.export", "exports"), ("history.search", "search"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
             box.border_title = "Conversations"
             yield Input(placeholder="Search all conversations", compact=True)
             yield OptionList(markup=False)
-            yield Static(_help(), id="help", markup=False)
+            yield Static(line(*_DOES), id="help", markup=False)
 
     def on_mount(self) -> None:
         self._fill()
@@ -179,7 +181,8 @@ class HistoryScreen(ModalScreen[Chosen | None]):
         (self._list.action_cursor_down if step > 0 else self._list.action_cursor_up)()
 
     def on_key(self, event: events.Key) -> None:
-        if event.key == "down" and self.focused is self._input:
+        down = event.key in BY_ID["history.down"].now and not character(event.key)
+        if down and self.focused is self._input:
             event.stop()  # or the list would move on, too
             event.prevent_default()
             self._list.focus()
@@ -216,8 +219,8 @@ class HistoryScreen(ModalScreen[Chosen | None]):
     async def _begin_renaming(self, conversation_id: str) -> None:
         conversation = await self._store.get_conversation(conversation_id)
         self._renaming = conversation_id
-        keep, leave = key_of("history.open"), key_of("history.leave")
-        self.query_one(Vertical).border_title = f"Rename: {keep} keeps, {leave} leaves"
+        does = line(("history.open", "keeps"), ("history.leave", "leaves"))
+        self.query_one(Vertical).border_title = f"Rename: {does}"
         with self.prevent(Input.Changed):
             self._input.value = one_line(conversation.title, 200)
         self._input.focus()
@@ -295,10 +298,6 @@ class HistoryScreen(ModalScreen[Chosen | None]):
         path = Path.cwd() / f"conversation-{key[:8]}.md"
         await self._store.beside(lambda store: export_file(store, path, "md", [key]))
         self.notify(f"Written to {one_line(str(path), 200)}", markup=False)
-
-
-def _help() -> str:
-    return " · ".join(f"{key_of(f'history.{do}')} {what}" for do, what in _DOES.items())
 
 
 def _line(summary: Summary, current: bool) -> Text:

@@ -16,7 +16,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mistral_tui import links
-from mistral_tui.actions import bindings, key_of
+from mistral_tui.actions import bindings, line
 from mistral_tui.links import Link
 
 
@@ -45,10 +45,8 @@ class LinksScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Links"
-            box.border_subtitle = " · ".join(
-                f"{key_of(f'links.{do}')} {what}"
-                for do, what in (("open", "opens"), ("copy", "copies"), ("leave", "leaves"))
-            )
+            does = ("links.open", "opens"), ("links.copy", "copies"), ("links.leave", "leaves")
+            box.border_subtitle = line(*does)
             yield OptionList(*(Option(_row(link)) for link in self._links), markup=False)
 
     def on_mount(self) -> None:

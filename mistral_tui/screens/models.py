@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from mistral_tui.actions import bindings, key_of
+from mistral_tui.actions import bindings, line
 from mistral_tui.sanitize import one_line
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ class ModelsScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Models on this machine"
-            box.border_subtitle = (
-                f"{key_of('models.open')} switches, {key_of('models.leave')} leaves"
-            )
+            does = ("models.open", "switches"), ("models.leave", "leaves")
+            box.border_subtitle = line(*does)
             yield OptionList(Option("Looking …", disabled=True), markup=False)
 
     def on_mount(self) -> None:

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from mistral_tui.actions import bindings, key_of
+from mistral_tui.actions import bindings, line
 from mistral_tui.config import presets
 from mistral_tui.config.layers import ConversationSettings, Effective
 from mistral_tui.config.settings import BY_KEY, Invalid, Value, of_section
@@ -129,6 +129,9 @@ class SettingsScreen(ModalScreen[ConversationSettings | None]):
 
 
 def _help() -> str:
-    keep, leave, save = (key_of(f"settings.{do}") for do in ("keep", "leave", "save_preset"))
-    says = f"{keep} keeps · {leave} leaves · {save} saves them as a preset"
+    says = line(
+        ("settings.keep", "keeps"),
+        ("settings.leave", "leaves"),
+        ("settings.save_preset", "saves them as a preset"),
+    )
     return f"Empty: as the origin says · {says}"

@@ -10,7 +10,7 @@ from textual import events
 from textual.content import Content
 from textual.widget import Widget
 
-from mistral_tui.actions import key_of
+from mistral_tui.actions import line
 from mistral_tui.sanitize import one_line
 from mistral_tui.widgets.wrap import width_of
 
@@ -141,9 +141,8 @@ class Completions(Widget):
             self._line(choice, label, column, width, number + self._top == self._mark)
             for number, (choice, label) in enumerate(zip(shown, labels, strict=True))
         ]
-        up, down, take, leave = (key_of(f"menu.{do}") for do in ("up", "down", "take", "leave"))
-        place = f"{self._mark + 1} of {len(self._choices):,}"
-        place += f" · {up}{down} choose · {take} takes · {leave} closes"
+        does = [("menu.up menu.down", "choose"), ("menu.take", "takes"), ("menu.leave", "closes")]
+        place = f"{self._mark + 1} of {len(self._choices):,} · {line(*does)}"
         lines.append(Content.styled(place, "$text-muted").truncate(width, ellipsis=True))
         return Content("\n").join(lines)
 

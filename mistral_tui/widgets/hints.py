@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from textual import events
 from textual.content import Content
 from textual.widget import Widget
 
 from mistral_tui.actions import ACTIONS
 
 # The most useful first; the rest in the order of the registry.
-_FIRST = ("focus_other", "message_above", "message_below", "edit_message", "regenerate", "yank",
-          "find", "go_on", "delete_turn", "previous_version", "next_version", "tokens", "fold",
-          "save_block", "links", "block_above", "block_below")  # fmt: skip
+_FIRST = (
+    "focus_other", "message_above", "message_below", "edit_message", "regenerate", "yank", "find",
+    "go_on", "delete_turn", "undo_delete", "previous_version", "next_version", "tokens", "fold",
+    "save_block", "links",
+)  # fmt: skip
 
 
 class Hints(Widget):
-    """`K above  J below  e edit …`, as many as have room."""
+    """`e edit  r again  y copy …`, as many as have room."""
 
     DEFAULT_CSS = """
     Hints { height: 1; padding: 0 1; display: none; background: $surface; color: $text-muted; }
@@ -24,13 +27,16 @@ class Hints(Widget):
         """Show the line, or take it away."""
         self.display = wanted
 
+    def on_resize(self, _: events.Resize) -> None:
+        self.refresh()
+
     def render(self) -> Content:
         room = self.content_size.width
         parts: list[Content] = []
         for key, what in hints():
             part = Content.assemble((key, "$text-primary"), " ", what)
             if part.cell_length > room:
-                break
+                continue
             parts.append(part)
             room -= part.cell_length + 2
         return Content("  ").join(parts)

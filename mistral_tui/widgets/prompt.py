@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from mistral_tui import attach, slash
-from mistral_tui.actions import bindings, key_of, pressed
+from mistral_tui.actions import BY_ID, bindings, pressed
 from mistral_tui.sanitize import sanitize
 from mistral_tui.widgets.completions import Asked, Choice, Completions
 from mistral_tui.widgets.pastes import Pastes, clean
@@ -71,8 +71,9 @@ class Prompt(TextArea):
 
     def show_keys(self) -> None:
         """The keys may be others now."""
-        keys = f"{key_of('send')} sends, {key_of('newline')}: new line"
-        self.placeholder = f"Write a message…  ({keys})"
+        send, newline = BY_ID["send"].shown_key, BY_ID["newline"].shown_key
+        keys = [f"{send} sends"] * bool(send) + [f"{newline}: new line"] * bool(newline)
+        self.placeholder = "Write a message…" + f"  ({', '.join(keys)})" * bool(keys)
 
     # ── its text ────────────────────────────────────────────────────────────────────
 
@@ -138,9 +139,15 @@ class Prompt(TextArea):
 
     async def _on_key(self, event: events.Key) -> None:
         # Before the text area, which has its own use for some keys.
-        if (self.menu.open and self._key_of_menu(event.key)) or self._does(event.key):
+        key = event.key
+        app = pressed("app", key)
+        if (self.menu.open and self._key_of_menu(key)) or self._does(key):
             event.stop()
             event.prevent_default()
+        elif app is not None:
+            event.stop()
+            event.prevent_default()
+            await self.app.run_action(app.does)
         # All else goes on to the text area's own handler: Textual calls one per class.
 
     def _does(self, key: str) -> bool:

@@ -9,7 +9,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.widgets import Static
 
-from mistral_tui.actions import key_of
+from mistral_tui.actions import line
 from mistral_tui.sanitize import one_line, sanitize
 
 if TYPE_CHECKING:  # the first paint does not wait for it
@@ -70,8 +70,8 @@ class Welcome(Container):
 
 
 def _hints() -> str:
-    does = {"send": "sends", "stop": "stops", "command_palette": "commands", "help": "help"}
-    return " · ".join(f"{key_of(id)} {what}" for id, what in does.items())
+    does = ("send", "sends"), ("stop", "stops"), ("command_palette", "commands"), ("help", "help")
+    return line(*does)
 
 
 def _count(n: int) -> str:

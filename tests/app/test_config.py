@@ -538,7 +538,7 @@ def test_the_tables_of_the_docs_are_the_registry() -> None:
 
 
 def test_the_example_of_the_docs_is_a_good_file(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", DOC, re.S)
+    example, keys = re.findall(r"```toml\n(.*?)```", DOC, re.S)
     (prompt,) = re.findall(r"```markdown\n(.*?)```", DOC, re.S)
     (tmp_path / "prompts").mkdir()
     (tmp_path / "prompts" / "teacher.md").write_text(prompt)
@@ -546,6 +546,9 @@ def test_the_example_of_the_docs_is_a_good_file(tmp_path: Path) -> None:
     assert found.problems == ()
     assert found.values["system_prompt"] == "@teacher"
     assert "terse" in found.presets
+    found = loaded(tmp_path, keys)
+    assert found.problems == ()
+    assert len(found.keys) == 8
 
 
 def test_it_costs_neither_torch_nor_a_ui(tmp_path: Path) -> None:
