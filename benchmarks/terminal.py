@@ -27,6 +27,7 @@ class Terminal:
         self._master, slave = pty.openpty()
         columns, rows = size
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        mine = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
             command,
@@ -34,7 +35,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})},
+            env={**mine, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})},
         )
         os.close(slave)
         self.output = b""

@@ -197,6 +197,8 @@ ACTIONS: tuple[Action, ...] = (
     _a("tokens.down", "down j", "Down", "The line below."),
     _a("tokens.first", "home g", "First", "The first token."),
     _a("tokens.last", "end G", "Last", "The last token."),
+    _a("tokens.page_up", "pageup", "Page up", "A page up."),
+    _a("tokens.page_down", "pagedown", "Page down", "A page down."),
     _a("tokens.less_certain", "n", "Next uncertain place", "The next uncertain place."),
     _a("tokens.more_certain", "N", "Uncertain place before", "The uncertain place before."),
     _a("tokens.alternative_up", "K shift+up", "Alternative above",
@@ -274,9 +276,11 @@ def bindings(where: Where, *, leave_out: Iterable[str] = ()) -> list[Binding]:
 
 
 def key_of(id: str) -> str:
-    """The first key in effect of an action, as people write it; its title, if it has none."""
+    """The first key in effect of an action, as people write it; its command or its title, if it
+    has none."""
     action = BY_ID[id]
-    return action.shown_key or f"“{action.title}”"
+    other = f"/{id.replace('_', '-')}" if action.palette else f"“{action.title}”"
+    return action.shown_key or other
 
 
 def line(*parts: tuple[str, str]) -> str:
@@ -293,6 +297,7 @@ def line(*parts: tuple[str, str]) -> str:
 
 def pressed(where: Where, key: str) -> Action | None:
     """The action of a place that a key does."""
+    key = keys_.canonical(key)
     return next((a for a in ACTIONS if a.where == where and key in a.now), None)
 
 

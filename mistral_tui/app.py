@@ -25,7 +25,6 @@ from mistral_tui.actions import ACTIONS, BY_ID, bindings, key_of
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.sanitize import sanitize
 from mistral_tui.sending import Sender
-from mistral_tui.token_actions import TokenActions
 from mistral_tui.tree_actions import TreeActions
 from mistral_tui.widgets.hints import Hints
 from mistral_tui.widgets.prompt import Prompt
@@ -54,7 +53,7 @@ _ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "edit_prompt", "fo
 }
 
 
-class ChatApp(TreeActions, TokenActions):
+class ChatApp(TreeActions):
     """The chat. Its return value is the exit code."""
 
     TITLE = "mistral-tui"

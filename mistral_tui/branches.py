@@ -15,7 +15,7 @@ from mistral_tui.conversation import CANDIDATES, Session
 from mistral_tui.happenings import Note, Trouble
 from mistral_tui.history.schema import Message, StoreError
 from mistral_tui.history.tree import Deletion
-from mistral_tui.tokens import Record, known, record
+from mistral_tui.tokens import Record, known, record, so_far
 
 _MOST_UNDO = 100
 
@@ -158,7 +158,8 @@ class Branches(Session):
         """The tokens of an answer, as they were told; None if they were not."""
         if self._turn is not None and self._turn.message.id == message_id:
             turn = self._turn
-            return record(turn.fingerprint, turn.ids, turn.logprobs, turn.places)
+            begun = turn.message.realization(turn.fingerprint)
+            return so_far(begun, turn.fingerprint, turn.ids, turn.logprobs, turn.places)
         message = self._in_view(message_id)
         return known(message.realizations, self.card.fingerprint if self.card else "")
 

@@ -38,6 +38,8 @@ _CALLED = {char: name for name, char in _CHARACTERS.items()}
 # What a terminal sends for both.
 _SAME = {"ctrl+m": "enter", "ctrl+i": "tab", "ctrl+h": "backspace",
          "ctrl+left_square_bracket": "escape", "ctrl+space": "ctrl+at"}  # fmt: skip
+# How else Textual calls what comes from a terminal.
+_ALSO = {"ctrl+at": ("ctrl+at", "ctrl+@", "ctrl+space")}
 _UNBOUND = "no_key"  # stands in Textual's keymap for an action that has no key
 
 _changed: dict[str, tuple[str, ...]] = {}
@@ -56,7 +58,15 @@ def now(id: str, default: tuple[str, ...]) -> tuple[str, ...]:
 
 def keymap(changed: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """The same for Textual."""
-    return {id: ",".join(keys) or _UNBOUND for id, keys in changed.items()}
+    return {
+        id: ",".join(",".join(_ALSO.get(key, (key,))) for key in keys) or _UNBOUND
+        for id, keys in changed.items()
+    }
+
+
+def canonical(key: str) -> str:
+    """The one name of a key that was pressed."""
+    return next((name for name, others in _ALSO.items() if key in others), key)
 
 
 def character(key: str) -> str:

@@ -66,7 +66,15 @@ class TokenActions(ViewActions):
         return 0
 
     async def _measured(self, message_id: int) -> Record | None:
-        """The answer as the loaded model reads it; it stops reading if nobody waits any more."""
+        """The answer as the loaded model reads it; it stops reading if nobody waits any more.
+
+        Raises:
+            StoreError: the model is busy, or the answer is not in view.
+        """
+        from mistral_tui.history.schema import StoreError
+
+        if self.session.answering:
+            raise StoreError("An answer is being written: measure when it is done.")
         reading = asyncio.ensure_future(self.session.measure(message_id))
         try:
             return await asyncio.shield(reading)

@@ -208,7 +208,8 @@ class TokensScreen(ModalScreen[Branching | None]):
             said = "reading …"
         elif not said and place and self._writing():
             said = "being written"
-        self._text.border_subtitle = Content(" · ".join(filter(None, (said, place))))
+        both = " · ".join(filter(None, (said, place)))
+        self._text.border_subtitle = Content(both if len(both) <= width else said)
 
     def _facts(self, width: int) -> list[str]:
         """What is known of all of it, as much as has room."""
