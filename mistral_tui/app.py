@@ -158,6 +158,7 @@ class ChatApp(TreeActions):
         self.begun = True
         self._warn([*config.problems, *self.config_theme(config.values.get("theme"))])
         self.set_interval(1.0, self._check_engine)
+        self.watch_user_themes()
         self.set_timer(_PURGE_SECONDS, lambda: self.start(self._purge()))
         self.start(self._load())
         self.prompt.remember(await self.store.recent_prompts())

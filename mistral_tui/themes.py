@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from textual.theme import Theme
 
 from mistral_tui.widgets.palette import CHAT_DEFAULTS, CODE_DEFAULTS, GROUND_DEFAULTS, TOKEN_SHARES
 
-DEFAULT_DARK = "mistral-dark"
+DEFAULT_DARK, DEFAULT_LIGHT = "mistral-dark", "mistral-light"
 
 _COLORS = frozenset(
     {"primary", "secondary", "accent", "background", "surface", "panel", "foreground"}
@@ -42,7 +43,16 @@ _STYLES = frozenset(
         "d",
     ]
 )
-_TOP = _COLORS | {"name", "dark", "variables", *_SECTIONS}
+_TOP = _COLORS | {"name", "dark", "ansi", "counterpart", "variables", *_SECTIONS}
+
+
+@dataclass
+class Look(Theme):
+    """A theme of ours or the user's own. `counterpart` is the one to change to and fro with
+    between light and dark; `own`: it is the user's."""
+
+    counterpart: str = ""
+    own: bool = False
 
 
 class ThemeError(Exception):
@@ -66,7 +76,7 @@ def _is_color(value: object) -> bool:
     return True
 
 
-def parse_theme(path: Path) -> tuple[Theme, list[str]]:
+def parse_theme(path: Path) -> tuple[Look, list[str]]:
     """The theme in a file and one sentence per key that was left out.
 
     Raises ThemeError if there is no usable theme in it.
@@ -90,6 +100,13 @@ def parse_theme(path: Path) -> tuple[Theme, list[str]]:
     if not isinstance(dark, bool):
         skip("dark", "must be true or false")
         dark = True
+    ansi, counterpart = data.get("ansi", False), data.get("counterpart", "")
+    if not isinstance(ansi, bool):
+        skip("ansi", "must be true or false")
+        ansi = False
+    if not isinstance(counterpart, str):
+        skip("counterpart", "must be the name of a theme, in quotes")
+        counterpart = ""
     colors: dict[str, str] = {}
     for key in sorted(_COLORS & data.keys()):
         if _is_color(data[key]):
@@ -114,7 +131,17 @@ def parse_theme(path: Path) -> tuple[Theme, list[str]]:
                 skip(f"{section}.{key}", "must be a colour or a text style in quotes")
             else:
                 variables[f"{prefix}-{key}" if prefix else key] = value
-    theme = Theme(name=name.strip(), primary=colors.pop("primary"), dark=dark, variables=variables)
+    if ansi:  # Textual's own style sheet names these two, and would stop the app
+        for ground in ("ansi-background", "ansi-foreground"):
+            variables.setdefault(ground, "ansi_default")
+    theme = Look(
+        name=name.strip(),
+        primary=colors.pop("primary"),
+        dark=dark,
+        ansi=ansi,
+        variables=variables,
+        counterpart=counterpart.strip(),
+    )
     for key, value in colors.items():
         setattr(theme, key, value)
     return theme, problems
@@ -129,9 +156,9 @@ def _safe_variable(key: str, value: str) -> bool:
     return _is_color(value)
 
 
-def load_themes(user_folder: Path | None = None) -> tuple[list[Theme], list[str]]:
+def load_themes(user_folder: Path | None = None) -> tuple[list[Look], list[str]]:
     """All usable themes, a user's own replacing a built-in of its name, and the problems found."""
-    themes: dict[str, Theme] = {}
+    themes: dict[str, Look] = {}
     problems: list[str] = []
     for folder in (builtin_folder(), user_folder):
         if folder is None or not folder.is_dir():
@@ -142,9 +169,21 @@ def load_themes(user_folder: Path | None = None) -> tuple[list[Theme], list[str]
             except ThemeError as error:
                 problems.append(str(error))
                 continue
+            theme.own = folder is user_folder
             themes[theme.name] = theme
             problems.extend(found)
     return list(themes.values()), problems
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """When each theme file in a folder was changed, and its size: cheap to compare."""
+    found: dict[str, tuple[int, int]] = {}
+    with contextlib.suppress(OSError):
+        for path in folder.glob("*.toml"):
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                found[path.name] = (stat.st_mtime_ns, stat.st_size)
+    return found
 
 
 def remembered(state: Path) -> str:

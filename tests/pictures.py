@@ -25,7 +25,7 @@ from mistral_tui import themes
 from mistral_tui.app import ChatApp
 from mistral_tui.choices import SamplingChoice
 from mistral_tui.engine_client import LocalEngine
-from scenes import SCENES, Scene
+from scenes import SCENES, Scene, still
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "pictures"
@@ -98,6 +98,7 @@ async def take(
             ):
                 app.animation_level = "none"
                 await play(pilot, app)
+                await still(pilot, app)
                 assert screen_text(app).strip()
                 out.parent.mkdir(parents=True, exist_ok=True)
                 out.write_text(cleaned(app.export_screenshot(title="mistral-tui")))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.style import Style
 from textual.pilot import Pilot
+from textual.widgets import Input, TextArea
 
 import tiny
 from fake_engine import FakeEngine, Load, Reply, ask, card, screen_text, wait_until
+from mistral_tui import catalog
 from mistral_tui.app import ChatApp
 
 ANSWER = """\
@@ -182,10 +184,19 @@ async def the_settings(pilot: Pilot[int], app: ChatApp) -> None:
 @scene()
 async def the_models(pilot: Pilot[int], app: ChatApp) -> None:
     folder = tiny.make(Path.cwd() / "models" / "Tiny-7B")
-    assert folder.is_dir()
-    await pilot.press("f5")
-    await shown(pilot, "Models on this machine")
-    await wait_until(pilot, lambda: "Looking" not in screen_text(app))
+    look = catalog.find
+
+    def find(places: Any) -> Any:
+        """What is there, under a path that is the same everywhere."""
+        return [replace(model, path=f"/models/{model.name}") for model in look([folder.parent])]
+
+    catalog.find = find
+    try:
+        await pilot.press("f5")
+        await shown(pilot, "Models on this machine")
+        await wait_until(pilot, lambda: "Looking" not in screen_text(app))
+    finally:
+        catalog.find = look
 
 
 @scene()
@@ -216,6 +227,14 @@ async def first_run(pilot: Pilot[int], app: ChatApp) -> None:
     await shown(pilot, "starter model")
 
 
+async def still(pilot: Pilot[int], app: ChatApp) -> None:
+    """No cursor blinks any more."""
+    for screen in app.screen_stack:
+        for field_ in screen.query("Input, TextArea").results(Input | TextArea):
+            field_.cursor_blink = False
+    await pilot.pause()
+
+
 # ── what is seen ────────────────────────────────────────────────────────────────────
 
 
@@ -238,9 +257,7 @@ def _colors(style: Style | None) -> Style:
     return Style(color=style.color, bgcolor=style.bgcolor) if style else Style()
 
 
-def steady(text: str, folder: Path) -> str:
-    """Without what differs from day to day and machine to machine."""
+def steady(text: str) -> str:
+    """Without what differs from minute to minute."""
     text = re.sub(r"\b\d\d:\d\d\b", "12:34", text)
-    for path in sorted({str(folder), str(folder.resolve())}, key=len, reverse=True):
-        text = text.replace(path, "~"[:1].ljust(len(path), "·"))
     return text

@@ -253,6 +253,11 @@ def _sampling(key: str, help_: str, unset: str = "the model's own", **more: Any)
     return Setting(key, "sampling", kind, help_, unset, by_model=by_model, **more)
 
 
+THEMES = (
+    *("mistral-dark", "mistral-light", "midnight", "paper", "moss", "slate"),
+    *("high-contrast", "high-contrast-light", "ansi"),
+)
+"""The built-in looks; a test holds them equal to the files."""
 SETTINGS: tuple[Setting, ...] = (
     _sampling(
         "temperature",
@@ -330,7 +335,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "theme", "ui", "text", "The look, by its name.", "the one chosen last",
-        example="mistral-light", words=("mistral-dark", "mistral-light"), longest=100,
+        example="mistral-light", words=THEMES, longest=100,
         pattern=r".*\S.*", form="the name of a theme",
     ),
 )  # fmt: skip

@@ -59,7 +59,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
         height: 1fr; border: none; background: $panel; scrollbar-size-vertical: 1;
     }
     HistoryScreen OptionList:focus { border: none; }
-    HistoryScreen #help { height: 1; color: $text-muted; }
+    HistoryScreen #help { height: auto; max-height: 2; color: $text-muted; }
     """
 
     def __init__(self, store: AsyncStore, current: str = "") -> None:

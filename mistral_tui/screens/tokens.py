@@ -140,6 +140,9 @@ class TokensScreen(ModalScreen[Branching | None]):
         self._lines.following = self._writing()
         self._poll()
 
+    def on_unmount(self) -> None:
+        self.app.theme_changed_signal.unsubscribe(self)  # it would keep it for ever
+
     # ── what is shown ───────────────────────────────────────────────────────────────
 
     def _poll(self) -> None:
@@ -259,8 +262,7 @@ class TokensScreen(ModalScreen[Branching | None]):
 
     def on_token_lines_moved(self) -> None:
         self._show_token()
-        count = len(self._lines.tokens)
-        self._panel.border_title = f"token {self._lines.index + 1:,} of {count:,}"
+        self._panel.border_title = f"token {self._lines.index + 1:,} of {len(self._lines.tokens):,}"
         self._say_what("")
 
     def on_resize(self, event: events.Resize) -> None:

@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
+from mistral_tui.actions import line
 from mistral_tui.sanitize import one_line
 
 _SEPARATOR = "\x1e"  # in a stored draft; text of the user never holds one, `sanitize` sees to it
@@ -117,14 +118,17 @@ class QueueLines(Widget):
 
     def render(self) -> Content:
         width, texts = self.content_size.width, self._queue.texts
-        said = "Enter sends · ↑ edits · Esc removes" if self._queue.held else "↑ edits"
+        does = [("earlier", "edits")]
+        if self._queue.held:
+            does = [("send", "sends"), *does, ("stop", "removes")]
+        said = line(*does)
         lines = [self._line(number, text, width) for number, text in enumerate(texts, 1)]
         if len(lines) > _ROWS:  # what is sent next and what ↑ brings back stay in view
             lines[1:-1] = [Content(f"… {len(texts) - 2:,} more")]
         room = width - len(said) - 2
         if lines and room >= _ROOM:
-            line = lines[-1].truncate(room, ellipsis=True, pad=True)
-            lines[-1] = Content.assemble(line, "  ", (said, "$text-accent"))
+            last = lines[-1].truncate(room, ellipsis=True, pad=True)
+            lines[-1] = Content.assemble(last, "  ", (said, "$text-accent"))
         return Content("\n").join(lines)
 
     def _line(self, number: int, text: str, width: int) -> Content:

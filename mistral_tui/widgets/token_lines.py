@@ -251,6 +251,9 @@ class TokenLines(ScrollView, can_focus=False):
         self.app.theme_changed_signal.subscribe(self, self._recolor)
         self._recolor(self.app.current_theme)
 
+    def on_unmount(self) -> None:
+        self.app.theme_changed_signal.unsubscribe(self)  # it would keep it for ever
+
     def _recolor(self, theme: Theme) -> None:
         variables = self.app.theme_variables
         self._palette = Palette.from_variables(variables)

@@ -128,6 +128,9 @@ class TokenPanel(Widget):
         self.app.theme_changed_signal.subscribe(self, self._recolor)
         self._recolor(self.app.current_theme)
 
+    def on_unmount(self) -> None:
+        self.app.theme_changed_signal.unsubscribe(self)  # it would keep it for ever
+
     def _recolor(self, theme: Theme) -> None:
         self._palette = Palette.from_variables(self.app.theme_variables)
         self.refresh()

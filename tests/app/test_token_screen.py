@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 from textual.pilot import Pilot
+from textual.strip import Strip
 
 from fake_engine import (
     SIZES,
@@ -435,3 +438,47 @@ async def test_a_branch_that_is_being_written_shows_all_of_it() -> None:
         await pilot.press("J", "enter")
         await wait_until(pilot, lambda: len(engine.asked) == 3 and not app.session.answering)
         assert engine.asked[-1].messages[-1].ids == (100, 101, 700, 100, 700)
+
+
+async def test_five_thousand_tokens_are_laid_out_once_and_drawn_where_they_are_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[int] = []
+    laid_out: list[int] = []
+    draw, lay_out = TokenLines._draw, TokenLines._lay_out
+
+    def counted(self: TokenLines, row: int) -> Strip:
+        drawn.append(row)
+        return draw(self, row)
+
+    def once(self: TokenLines) -> None:
+        laid_out.append(len(self.tokens))
+        lay_out(self)
+
+    monkeypatch.setattr(TokenLines, "_draw", counted)
+    monkeypatch.setattr(TokenLines, "_lay_out", once)
+    words = [f"word{n}{' ' if n % 9 else chr(10)}" for n in range(5_000)]
+    async with view(Reply(words)) as (app, pilot, screen, _):
+        assert "token 1 of 5,000" in screen_text(app)
+        assert laid_out == [5_000]
+        assert len(drawn) <= 3 * app.size.height
+        for key in ("right", "left", "right"):
+            drawn.clear()
+            await pilot.press(key)
+            await pilot.pause()
+            assert 0 < len(set(drawn)) <= 2, key
+        await pilot.press("G")
+        await pilot.pause()
+        assert cursor(screen) == "word4999 "
+        assert "50 uncertain places" in screen_text(app)
+        assert laid_out == [5_000]
+
+
+async def test_a_view_that_is_left_is_forgotten() -> None:
+    async with chat(FakeEngine([Reply(WORDS)]), size=(80, 24)) as (app, pilot):
+        await ask(pilot, "Tell me")
+        left = weakref.ref(await opened(app, pilot))
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: not isinstance(app.screen, TokensScreen))
+        await pilot.pause()
+        await wait_until(pilot, lambda: gc.collect() >= 0 and left() is None)
