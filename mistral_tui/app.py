@@ -114,6 +114,7 @@ class ChatApp(TreeActions):
         self.call_after_refresh(self.set_timer, _AFTER_PAINT_SECONDS, self._begin_soon)
 
     def _begin_soon(self) -> None:
+        gc.freeze()  # what the start made stays: collecting need not look at it again
         gc.enable()
         self._warn(self._problems)
         self.start(self._begin())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from textual.app import App
+from textual.theme import BUILTIN_THEMES
 
 from mistral_tui import paths, themes
 from mistral_tui.sanitize import one_line, sanitize
@@ -18,14 +21,21 @@ class Looks(App[int]):
     """Whether the theme that is on is only looked at."""
     looks: dict[str, themes.Look]
     _theme_said = ""
+    _folder: Path
     _seen: dict[str, tuple[int, int]]
+    _complaints: list[str]
+    _way_back = ("", "")  # where Ctrl+T went, and where from
 
     def action_toggle_theme(self) -> None:
-        """The light or the dark look that goes with this one."""
-        look = self.looks.get(self.theme)
-        other = look.counterpart if look is not None else ""
+        """The light or the dark look that goes with this one; again: back."""
+        here = self.theme
+        look = self.looks.get(here)
+        other = self._way_back[1] if self._way_back[0] == here else ""
         if other not in self.available_themes:
+            other = look.counterpart if look is not None else ""
+        if other not in self.available_themes or other == here:
             other = themes.DEFAULT_LIGHT if self.current_theme.dark else themes.DEFAULT_DARK
+        self._way_back = (other, here)
         self.theme = other
 
     def action_choose_theme(self) -> None:
@@ -42,8 +52,10 @@ class Looks(App[int]):
     def add_themes(self, name: str) -> list[str]:
         """Add the looks and choose one; what is wrong with them, in sentences."""
         self._theme_said = name
-        self._seen = themes.stamps(paths.themes_dir())
-        found, problems = themes.load_themes(paths.themes_dir())
+        self._folder = paths.themes_dir()
+        self._seen = themes.stamps(self._folder)
+        found, problems = themes.load_themes(self._folder)
+        self._complaints = list(problems)
         self.looks = {look.name: look for look in found}
         for look in found:
             self.register_theme(look)
@@ -70,31 +82,34 @@ class Looks(App[int]):
         self.set_interval(_WATCH_SECONDS, self._look_at_files)
 
     def _look_at_files(self) -> None:
-        folder = paths.themes_dir()
-        now = themes.stamps(folder)
+        now = themes.stamps(self._folder)
         if now == self._seen:
             return
         self._seen = now
-        found, problems = themes.load_themes(folder)
-        for problem in problems:  # what was good before stays as it was
-            self.notify(sanitize(problem), severity="warning", markup=False, timeout=10)
-        current, wrong = self.theme, bool(problems)
-        new = {look.name: look for look in found}
-        for name in self.looks.keys() - new.keys():
-            if name != current and not wrong:
-                self.unregister_theme(name)
-        for name, look in new.items():
-            if self.looks.get(name) != look:
-                self.register_theme(look)
-        self.looks = {**(self.looks if wrong or current not in new else {}), **new}
-        if current in new:
-            self._show_anew(current)
+        before, current = self.looks, self.theme
+        found, problems = themes.load_themes(
+            self._folder, {look.file: look for look in before.values() if look.own}
+        )
+        for problem in problems:  # each once, until it is gone
+            if problem not in self._complaints:
+                self.notify(sanitize(problem), severity="warning", markup=False, timeout=10)
+        self._complaints = problems
+        self.looks = {look.name: look for look in found}
+        if current in before and current not in self.looks:  # it is on until another is chosen
+            self.looks[current] = before[current]
+        for name in before.keys() - self.looks.keys():
+            self.unregister_theme(name)
+            if (stock := BUILTIN_THEMES.get(name)) is not None:
+                self.register_theme(stock)
+        for look in self.looks.values():
+            self.register_theme(look)
+        if self.looks.get(current) != before.get(current):
+            self._show_anew()
 
-    def _show_anew(self, name: str) -> None:
-        """The theme of that name looks different now."""
+    def _show_anew(self) -> None:
+        """The theme that is on looks different now."""
         previewing, self.previewing = self.previewing, True
         try:
-            self.theme = themes.DEFAULT_LIGHT if name != themes.DEFAULT_LIGHT else "textual-dark"
-            self.theme = name
+            self.mutate_reactive(App.theme)
         finally:
             self.previewing = previewing

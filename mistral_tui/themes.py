@@ -1,10 +1,15 @@
-"""Colour themes from TOML files: the built-in ones and the user's own."""
+"""Colour themes from TOML files: the built-in ones and the user's own.
+
+The built-in ones are known to be good; a user's file is read with suspicion, since a value that
+Textual does not take would stop the app.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,34 +30,29 @@ _SECTIONS = {
     "code": ("code", CODE_DEFAULTS.keys()),
     "tokens": ("token", TOKEN_SHARES.keys()),
 }
-_STYLES = frozenset(
-    [
-        "none",
-        "not",
-        "bold",
-        "italic",
-        "underline",
-        "strike",
-        "reverse",
-        "dim",
-        "b",
-        "i",
-        "u",
-        "s",
-        "r",
-        "d",
-    ]
-)
+_STYLE = "(?:not )?(?:bold|italic|underline|strike|reverse|dim|[biusrd])"
+_STYLES = re.compile(f"none|{_STYLE}(?: {_STYLE})*")
+_NAME = re.compile(r"[^\W_][\w .-]{0,39}")
+MOST_FILES = 200
+MOST_BYTES = 256 << 10
+_Wrong = Callable[[tuple[str, ...], str], None]
+_Unknown = Callable[[tuple[str, ...], Iterable[str]], None]
+_COLOR_RULE = 'must be a colour such as "#ff8205" or "ansi_red"'
 _TOP = _COLORS | {"name", "dark", "ansi", "counterpart", "variables", *_SECTIONS}
 
 
 @dataclass
 class Look(Theme):
     """A theme of ours or the user's own. `counterpart` is the one to change to and fro with
-    between light and dark; `own`: it is the user's."""
+    between light and dark; `file`: the name of the user's file that it comes from."""
 
     counterpart: str = ""
-    own: bool = False
+    file: str = ""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's."""
+        return bool(self.file)
 
 
 class ThemeError(Exception):
@@ -66,123 +66,164 @@ def builtin_folder() -> Path:
     return packaged if packaged.is_dir() else here.parent / "themes"
 
 
-def _is_color(value: object) -> bool:
+def _is_color(value: object, *, solid: bool = False) -> bool:
     if not isinstance(value, str):
         return False
     try:
-        Color.parse(value)
+        color = Color.parse(value)
     except ColorParseError:
         return False
-    return True
+    return not (solid and color.ansi is None and color.a == 0)
 
 
 def parse_theme(path: Path) -> tuple[Look, list[str]]:
-    """The theme in a file and one sentence per key that was left out.
+    """The theme in a user's file and one sentence per key that was left out.
 
     Raises ThemeError if there is no usable theme in it.
     """
+    from mistral_tui.config.toml_file import TomlFile
+    from mistral_tui.config.user_files import FileProblem, read_text
+    from mistral_tui.sanitize import one_line
+
+    shown = f"themes/{one_line(path.name, 60)}"
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ThemeError(f"The theme file {path.name} cannot be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ThemeError(f"The theme file {path.name} is not valid TOML: {error}.") from None
-    problems: list[str] = []
+        file = TomlFile(shown, read_text(path, shown, MOST_BYTES))
+    except (FileProblem, OSError) as error:
+        raise ThemeError(str(error)) from None
+    theme = _look(file.data, shown, file.wrong, file.unknown)
+    theme.file = path.name
+    return theme, file.problems()
 
-    def skip(key: str, why: str) -> None:
-        problems.append(f"In the theme file {path.name}, `{key}` {why}.")
 
-    for key in sorted(data.keys() - _TOP):
-        skip(key, "is not known; remove it or correct its spelling")
-    name, dark = data.get("name"), data.get("dark", True)
-    if not isinstance(name, str) or not name.strip():
-        raise ThemeError(f"The theme file {path.name} needs a `name`, a text in quotes.")
-    if not isinstance(dark, bool):
-        skip("dark", "must be true or false")
-        dark = True
-    ansi, counterpart = data.get("ansi", False), data.get("counterpart", "")
-    if not isinstance(ansi, bool):
-        skip("ansi", "must be true or false")
-        ansi = False
-    if not isinstance(counterpart, str):
-        skip("counterpart", "must be the name of a theme, in quotes")
-        counterpart = ""
+def _parse_builtin(path: Path) -> Look:
+    def fault(key: tuple[str, ...], *_: object) -> None:
+        raise ThemeError(f"The theme {path.name} has a fault: {'.'.join(key)}.")
+
+    return _look(tomllib.loads(path.read_text(encoding="utf-8")), path.name, fault, fault)
+
+
+def _look(data: dict[str, Any], shown: str, wrong: _Wrong, unknown: _Unknown) -> Look:
+    for key in data.keys() - _TOP:
+        unknown((key,), _TOP)
+    name = data.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name.strip()):
+        rule = "up to 40 letters, digits, spaces, - and _ in quotes"
+        raise ThemeError(f"{shown} cannot be used: it needs a `name`, {rule}.")
+
+    def of(key: str, kind: type, what: str) -> Any:
+        value = data.get(key, kind())
+        if isinstance(value, kind):
+            return value
+        wrong((key,), f"must be {what}")
+        return kind()
+
     colors: dict[str, str] = {}
     for key in sorted(_COLORS & data.keys()):
-        if _is_color(data[key]):
+        if _is_color(data[key], solid=True):
             colors[key] = data[key]
         else:
-            skip(key, 'is not a colour such as "#ff8205"')
+            wrong((key,), _COLOR_RULE)
     if "primary" not in colors:
-        raise ThemeError(f"The theme file {path.name} needs `primary`, a colour such as #ff8205.")
+        example = 'primary = "#ff8205"'
+        raise ThemeError(f"{shown} cannot be used: it needs a colour `primary`, like {example}.")
+    ansi = of("ansi", bool, "true or false")
+    variables = _variables(data, wrong, unknown)
+    if ansi:  # Textual's own style sheet names these two, and would stop the app
+        for ground in ("ansi-background", "ansi-foreground"):
+            variables.setdefault(ground, "ansi_default")
+    dark = of("dark", bool, "true or false") if "dark" in data else True
+    look = Look(name.strip(), colors.pop("primary"), dark=dark, ansi=ansi, variables=variables)
+    look.counterpart = of("counterpart", str, "the name of a theme, in quotes").strip()
+    for key, value in colors.items():
+        setattr(look, key, value)
+    return look
+
+
+def _variables(data: dict[str, Any], wrong: _Wrong, unknown: _Unknown) -> dict[str, str]:
+    """What the tables say, under the names that the style sheet and the palette know."""
     variables: dict[str, str] = {}
     for section in ("variables", *_SECTIONS):
         table = data.get(section, {})
         if not isinstance(table, dict):
-            skip(section, f"must be a table, [{section}]")
+            wrong((section,), f"must be a table, [{section}]")
             continue
         prefix, known = _SECTIONS.get(section, ("", frozenset()))
         for key, value in table.items():
+            path = (section, key)
             if prefix and key not in known:
-                skip(f"{section}.{key}", "is not known; remove it or correct its spelling")
+                unknown(path, known)
             elif prefix and not _is_color(value):
-                skip(f"{section}.{key}", 'is not a colour such as "#ff8205"')
-            elif not isinstance(value, str) or not _safe_variable(key, value):
-                skip(f"{section}.{key}", "must be a colour or a text style in quotes")
+                wrong(path, _COLOR_RULE)
+            elif prefix:
+                variables[f"{prefix}-{key}"] = value
+            elif key in _COLORS:
+                wrong(path, "must stand above the tables, not in one")
+            elif rule := _no_variable(key, value):
+                wrong(path, rule)
             else:
-                variables[f"{prefix}-{key}" if prefix else key] = value
-    if ansi:  # Textual's own style sheet names these two, and would stop the app
-        for ground in ("ansi-background", "ansi-foreground"):
-            variables.setdefault(ground, "ansi_default")
-    theme = Look(
-        name=name.strip(),
-        primary=colors.pop("primary"),
-        dark=dark,
-        ansi=ansi,
-        variables=variables,
-        counterpart=counterpart.strip(),
-    )
-    for key, value in colors.items():
-        setattr(theme, key, value)
-    return theme, problems
+                variables[key] = value
+    return variables
 
 
-def _safe_variable(key: str, value: str) -> bool:
+def _no_variable(key: str, value: object) -> str:
     """Variables go into the style sheet, where a stray brace or word would stop the app."""
-    if not re.fullmatch(r"[a-z0-9-]+", key) or not re.fullmatch(r"[#%.\w -]+", value, re.ASCII):
-        return False
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", key):
+        return "is no name of a variable: these are of small letters, digits and -"
     if "-style" in key:
-        return set(value.split()) <= _STYLES
-    return _is_color(value)
+        good = isinstance(value, str) and _STYLES.fullmatch(value)
+        return "" if good else 'must be a text style such as "bold", "not underline" or "none"'
+    good = isinstance(value, str) and re.fullmatch(r"[#%.\w -]+", value, re.ASCII)
+    return "" if good and _is_color(value) else _COLOR_RULE
 
 
-def load_themes(user_folder: Path | None = None) -> tuple[list[Look], list[str]]:
-    """All usable themes, a user's own replacing a built-in of its name, and the problems found."""
+def load_themes(
+    user_folder: Path | None = None, before: Mapping[str, Look] | None = None
+) -> tuple[list[Look], list[str]]:
+    """All usable themes, a user's own replacing a built-in of its name, and the problems found.
+
+    `before` has the looks of files as they were: one that cannot be used now stays so.
+    """
     themes: dict[str, Look] = {}
     problems: list[str] = []
-    for folder in (builtin_folder(), user_folder):
-        if folder is None or not folder.is_dir():
-            continue
-        for path in sorted(folder.glob("*.toml")):
-            try:
-                theme, found = parse_theme(path)
-            except ThemeError as error:
-                problems.append(str(error))
+    for path in sorted(builtin_folder().glob("*.toml")):
+        look = _parse_builtin(path)
+        themes[look.name] = look
+    for path in _user_files(user_folder):
+        try:
+            look, found = parse_theme(path)
+        except ThemeError as error:
+            problems.append(str(error))
+            if before is None or path.name not in before:
                 continue
-            theme.own = folder is user_folder
-            themes[theme.name] = theme
-            problems.extend(found)
+            look, found = before[path.name], []
+        problems.extend(found)
+        if (other := themes.get(look.name)) is not None and other.own:
+            problems.append(
+                f"themes/{look.file} has the same `name` as themes/{other.file}, "
+                "which is therefore not used."
+            )
+        themes[look.name] = look
     return list(themes.values()), problems
+
+
+def _user_files(folder: Path | None) -> list[Path]:
+    """A user's theme files: visible ones, in order, not without end."""
+    if folder is None:
+        return []
+    try:
+        found = sorted(path for path in folder.glob("*.toml") if not path.name.startswith("."))
+    except OSError:
+        return []
+    return found[:MOST_FILES]
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     """When each theme file in a folder was changed, and its size: cheap to compare."""
     found: dict[str, tuple[int, int]] = {}
-    with contextlib.suppress(OSError):
-        for path in folder.glob("*.toml"):
-            with contextlib.suppress(OSError):
-                stat = path.stat()
-                found[path.name] = (stat.st_mtime_ns, stat.st_size)
+    for path in _user_files(folder):
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            found[path.name] = (stat.st_mtime_ns, stat.st_size)
     return found
 
 

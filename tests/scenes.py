@@ -135,6 +135,7 @@ async def an_error(pilot: Pilot[int], app: ChatApp) -> None:
     app.prompt.put("Go on")
     await pilot.press("enter")
     await shown(pilot, "The memory is full.")
+    await wait_until(pilot, lambda: not app.session.answering)
 
 
 @scene(rich_reply)

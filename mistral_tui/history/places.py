@@ -51,11 +51,18 @@ def of_rows(rows: object) -> tuple[Place, ...]:
 
 
 def _candidate(row: object) -> Candidate:
-    match row:
-        case [int(token), int() | float() as logprob, str(piece), *control] if (
-            0 <= token < 1 << 32 and len(piece) < 1000 and logprob <= 0
+    # Plain comparisons: a long answer has tens of thousands of these.
+    if type(row) is list and 3 <= len(row) <= 4:
+        token, logprob, piece = row[:3]
+        if (
+            type(token) is int
+            and type(logprob) in (int, float)
+            and type(piece) is str
+            and 0 <= token < 1 << 32
+            and logprob <= 0
+            and len(piece) < 1000
         ):
-            return Candidate(token, float(logprob), piece, bool(control))
+            return Candidate(token, float(logprob), piece, len(row) == 4 and bool(row[3]))
     raise ValueError("no candidate")
 
 

@@ -59,6 +59,9 @@ class Preview(Widget):
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, self._recolor)
 
+    def on_unmount(self) -> None:
+        self.app.theme_changed_signal.unsubscribe(self)  # else it is kept for ever
+
     def _recolor(self, _: Theme) -> None:
         self.refresh()
 
@@ -158,7 +161,9 @@ class ThemeScreen(ModalScreen[None]):
 
     @on(OptionList.OptionHighlighted)
     def _shown(self, event: OptionList.OptionHighlighted) -> None:
-        self.app.theme = self._names[event.option_index]
+        name = self._names[event.option_index]
+        if name in self.app.available_themes:  # its file may be gone by now
+            self.app.theme = name
 
     @on(OptionList.OptionSelected)
     def _selected(self) -> None:

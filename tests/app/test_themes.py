@@ -186,15 +186,24 @@ def test_a_user_theme_is_added_and_may_replace_a_built_in(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('name = "x"\nprimary = "#08c"\nprimry = "#08c"', ("mine.toml", "`primry`", "not known")),
-        ('name = "x"\nprimary = "#08c"\nerror = "reddish"', ("mine.toml", "`error`", "colour")),
-        ('name = "x"\nprimary = "#08c"\n[code]\nfoo = "red"', ("`code.foo`", "not known")),
-        ('name = "x"\nprimary = "#08c"\n[text]\nlink = 3', ("`text.link`", "colour")),
-        ('name = "x"\nprimary = "#08c"\n[variables]\nborder = "red; } *"', ("`variables.border`",)),
-        ('name = "x"\nprimary = "#08c"\ndark = "yes"', ("`dark`", "true or false")),
+        (
+            'name = "x"\nprimary = "#08c"\nprimry = "#08c"',
+            ("mine.toml, line 3", "primry", "primary?"),
+        ),
+        (
+            'name = "x"\nprimary = "#08c"\nerror = "reddish"',
+            ("mine.toml, line 3", "error", "colour"),
+        ),
+        ('name = "x"\nprimary = "#08c"\n[code]\nfoo = "red"', ("foo in [code]", "not known")),
+        ('name = "x"\nprimary = "#08c"\n[text]\nlink = 3', ("link in [text]", "colour")),
+        (
+            'name = "x"\nprimary = "#08c"\n[variables]\nborder = "red; } *"',
+            ("border in [variables]",),
+        ),
+        ('name = "x"\nprimary = "#08c"\ndark = "yes"', ("dark", "true or false")),
         ('primary = "#08c"', ("mine.toml", "`name`")),
         ('name = "x"', ("mine.toml", "`primary`")),
-        ("name = ", ("mine.toml", "not valid TOML")),
+        ("name = ", ("mine.toml", "this is not TOML")),
     ],
 )
 def test_a_faulty_theme_is_named_in_one_sentence(
@@ -203,7 +212,7 @@ def test_a_faulty_theme_is_named_in_one_sentence(
     _, problems = load_themes(write(tmp_path, text))
     [problem] = problems
     assert all(word in problem for word in words)
-    assert problem.endswith(".")
+    assert problem.endswith((".", "?"))
     assert "\n" not in problem
 
 
