@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from textual.app import App
+from textual.filter import LineFilter, Monochrome, NoColor
 from textual.theme import BUILTIN_THEMES
 
 from mistral_tui import paths, themes
@@ -25,6 +28,7 @@ class Looks(App[int]):
     _seen: dict[str, tuple[int, int]]
     _complaints: list[str]
     _way_back = ("", "")  # where Ctrl+T went, and where from
+    _colourless: Sequence[LineFilter] = (NoColor(),)
 
     def action_toggle_theme(self) -> None:
         """The light or the dark look that goes with this one; again: back."""
@@ -52,6 +56,7 @@ class Looks(App[int]):
     def add_themes(self, name: str) -> list[str]:
         """Add the looks and choose one; what is wrong with them, in sentences."""
         self._theme_said = name
+        self.no_color = bool(os.environ.get("NO_COLOR"))  # set, and not to nothing
         self._folder = paths.themes_dir()
         self._seen = themes.stamps(self._folder)
         found, problems = themes.load_themes(self._folder)
@@ -67,6 +72,18 @@ class Looks(App[int]):
             known = ", ".join(look.name for look in found)
             problems.append(f"There is no theme {one_line(name, 40)!r}; there are {known}.")
         return problems
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """With NO_COLOR no colour at all is written, where Textual would write greys."""
+        if self.no_color:
+            return self._colourless
+        return [one for one in super().get_line_filters() if not isinstance(one, Monochrome)]
+
+    def on_load(self) -> None:
+        """A terminal of sixteen colours gets a look made of them, unless another is chosen."""
+        poor = not self.is_headless and self.console.color_system == "standard"
+        if poor and not self._theme_said and not themes.remembered(paths.state_dir()):
+            self.theme = themes.SIXTEEN
 
     def config_theme(self, name: object) -> list[str]:
         """The look of the config, where none was chosen since or said at the start."""

@@ -19,7 +19,7 @@ from textual.theme import Theme
 
 from mistral_tui.widgets.palette import CHAT_DEFAULTS, CODE_DEFAULTS, GROUND_DEFAULTS, TOKEN_SHARES
 
-DEFAULT_DARK, DEFAULT_LIGHT = "mistral-dark", "mistral-light"
+DEFAULT_DARK, DEFAULT_LIGHT, SIXTEEN = "mistral-dark", "mistral-light", "ansi"
 
 _COLORS = frozenset(
     {"primary", "secondary", "accent", "background", "surface", "panel", "foreground"}
