@@ -1,7 +1,4 @@
-"""An answer token by token: how sure the model was, what else it might have said, to go on there.
-
-The text is drawn as it was told, not as Markdown, and each token is shaded by its probability.
-"""
+"""An answer token by token: how sure the model was, what else it might have said; branching."""
 
 from __future__ import annotations
 
@@ -240,7 +237,7 @@ class TokensScreen(ModalScreen[Branching | None]):
         """The token under the cursor, in the panel."""
         record = self._record
         token = record.tokens[self._lines.index] if record and record.tokens else None
-        self._panel.show(token)
+        self._panel.show(token, self._lines.index)
         self._say_how()
 
     def _say_how(self, said: str = "") -> None:
@@ -319,9 +316,11 @@ class TokensScreen(ModalScreen[Branching | None]):
     # ── candidates ──────────────────────────────────────────────────────────────────
 
     def action_alternative_up(self) -> None:
+        self._show_token()  # keys may be ahead of what is shown
         self._choose(self._panel.chosen - 1)
 
     def action_alternative_down(self) -> None:
+        self._show_token()
         self._choose(self._panel.chosen + 1)
 
     def _choose(self, number: int) -> None:
@@ -337,6 +336,7 @@ class TokensScreen(ModalScreen[Branching | None]):
 
     def action_branch(self) -> None:
         """Go on from the chosen candidate."""
+        self._show_token()
         record, candidate = self._record, self._panel.candidate
         if record is None or candidate is None:
             return

@@ -95,6 +95,7 @@ class TokenPanel(Widget):
     def __init__(self) -> None:
         super().__init__()
         self.token: Token | None = None
+        self._index = -1
         self.chosen = 0
         self._palette = Palette.from_variables({})
         self._first = 0  # the line of the first candidate
@@ -112,9 +113,11 @@ class TokenPanel(Widget):
         place = self.token.candidates if self.token else ()
         return place[self.chosen] if self.chosen < len(place) else None
 
-    def show(self, token: Token | None) -> None:
-        """Show another token, itself chosen."""
-        self.token = token
+    def show(self, token: Token | None, index: int) -> None:
+        """Show another token, itself chosen; of the same one, what is chosen stays."""
+        if (index, token) == (self._index, self.token):
+            return
+        self._index, self.token = index, token
         self.chosen = self.drawn
         self.refresh()
 

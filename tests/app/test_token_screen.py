@@ -482,3 +482,19 @@ async def test_a_view_that_is_left_is_forgotten() -> None:
         await wait_until(pilot, lambda: not isinstance(app.screen, TokensScreen))
         await pilot.pause()
         await wait_until(pilot, lambda: gc.collect() >= 0 and left() is None)
+
+
+async def test_keys_that_come_faster_than_the_screen_mean_what_is_under_the_cursor() -> None:
+    from textual import events
+
+    engine = FakeEngine([Reply(WORDS), Reply(["end."])])
+    async with chat(engine, size=(120, 40)) as (app, pilot):
+        await ask(pilot, "Tell me")
+        screen = await opened(app, pilot)
+        first = screen._places[0]
+        for key in ("n", "J", "enter"):  # all at once, as from a slow line
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await wait_until(pilot, lambda: len(engine.asked) == 2)
+        ids = engine.asked[-1].messages[-1].ids
+        assert len(ids) == first + 1
+        assert ids[-1] in (700, 701)
