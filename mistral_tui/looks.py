@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 
+from rich.color import Color as RichColor
+from rich.segment import Segment
+from rich.style import Style
 from textual.app import App
+from textual.color import Color
 from textual.filter import LineFilter, Monochrome, NoColor
 from textual.theme import BUILTIN_THEMES
 
@@ -14,6 +19,54 @@ from mistral_tui import paths, themes
 from mistral_tui.sanitize import one_line, sanitize
 
 _WATCH_SECONDS = 1.0
+
+
+class Nearest(LineFilter):
+    """For terminals of 256 colours: of these the nearest to the eye. Rich would make pale grounds
+    pink, and dark ones blue."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        return [
+            Segment(text, style and _nearest_style(style), control)
+            for text, style, control in segments
+        ]
+
+
+@lru_cache(2048)
+def _nearest_style(style: Style) -> Style:
+    ink, ground = (
+        RichColor.from_ansi(_nearest(*color.triplet)) if color and color.triplet else color
+        for color in (style.color, style.bgcolor)
+    )
+    return style + Style.from_color(ink, ground)
+
+
+@cache
+def _nearest(red: int, green: int, blue: int) -> int:
+    wanted = _seen_as(red, green, blue)
+    return min(_cube(), key=lambda known: sum((a - b) ** 2 for a, b in zip(wanted, known[1])))[0]  # noqa: B905
+
+
+@cache
+def _cube() -> list[tuple[int, tuple[float, float, float]]]:
+    """The numbers from 16 on, which every terminal shows alike, and how each looks."""
+    return [(n, _seen_as(*RichColor.from_ansi(n).get_truecolor())) for n in range(16, 256)]
+
+
+def _seen_as(red: int, green: int, blue: int) -> tuple[float, float, float]:
+    """Lightness and two hues (Oklab), where distances are as large as they look."""
+    r, g, b = (
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (red / 255, green / 255, blue / 255)
+    )
+    long = (0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b) ** (1 / 3)
+    middle = (0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b) ** (1 / 3)
+    short = (0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b) ** (1 / 3)
+    return (
+        0.2104542553 * long + 0.7936177850 * middle - 0.0040720468 * short,
+        1.9779984951 * long - 2.4285922050 * middle + 0.4505937099 * short,
+        0.0259040371 * long + 0.7827717662 * middle - 0.8086757660 * short,
+    )
 
 
 class Looks(App[int]):
@@ -29,6 +82,7 @@ class Looks(App[int]):
     _complaints: list[str]
     _way_back = ("", "")  # where Ctrl+T went, and where from
     _colourless: Sequence[LineFilter] = (NoColor(),)
+    _fewer: Sequence[LineFilter] = ()
 
     def action_toggle_theme(self) -> None:
         """The light or the dark look that goes with this one; again: back."""
@@ -77,12 +131,20 @@ class Looks(App[int]):
         """With NO_COLOR no colour at all is written, where Textual would write greys."""
         if self.no_color:
             return self._colourless
-        return [one for one in super().get_line_filters() if not isinstance(one, Monochrome)]
+        filters = [one for one in super().get_line_filters() if not isinstance(one, Monochrome)]
+        return [*filters, *self._fewer]
 
-    def on_load(self) -> None:
-        """A terminal of sixteen colours gets a look made of them, unless another is chosen."""
-        poor = not self.is_headless and self.console.color_system == "standard"
-        if poor and not self._theme_said and not themes.remembered(paths.state_dir()):
+    def on_compose(self) -> None:
+        """What the terminal can show: one of sixteen colours gets a look made of them, unless
+        another is chosen; one without colours gets none."""
+        if self.is_headless:
+            return
+        colors = self.console.color_system
+        self.no_color = self.no_color or colors is None
+        if colors == "256":
+            self._fewer = (Nearest(),)
+        chosen = self._theme_said or themes.remembered(paths.state_dir())
+        if colors == "standard" and not chosen:
             self.theme = themes.SIXTEEN
 
     def config_theme(self, name: object) -> list[str]:

@@ -8,8 +8,8 @@ from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
+from textual.color import Color
 from textual.containers import Container, Vertical
-from textual.geometry import Region
 from textual.screen import ModalScreen
 from textual.strip import Strip
 from textual.theme import Theme
@@ -21,7 +21,7 @@ from mistral_tui.actions import bindings, line
 from mistral_tui.sanitize import one_line
 from mistral_tui.widgets.entry import Entry, TranscriptItem
 from mistral_tui.widgets.finding import Search
-from mistral_tui.widgets.palette import Palette
+from mistral_tui.widgets.palette import Palette, contrast
 from mistral_tui.widgets.selecting import paint_selection
 from mistral_tui.widgets.wrap import to_strip, wrap
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mistral_tui.looks import Looks
 
 _WIDE = 76  # cells: from here on the preview is beside the list
+_STRONG = 20.0  # contrast: black and white, about
 _ANSWER = """\
 # A heading
 Some **bold** text, `code` and [a link](https://example.org):
@@ -56,6 +57,10 @@ class Preview(Widget):
     Preview { background: $background; color: $foreground; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: list[Strip] = []
+
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, self._recolor)
 
@@ -63,10 +68,23 @@ class Preview(Widget):
         self.app.theme_changed_signal.unsubscribe(self)  # else it is kept for ever
 
     def _recolor(self, _: Theme) -> None:
+        self._rows = []
         self.refresh()
 
-    def render_lines(self, crop: Region) -> list[Strip]:
-        width, height = self.size
+    def on_resize(self) -> None:
+        self._rows = []
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._rows = []
+
+    def render_line(self, y: int) -> Strip:
+        if not self._rows:
+            self._rows = self._draw(self.size.width)
+        blank = Strip.blank(self.size.width, self.rich_style)
+        return self._rows[y] if y < len(self._rows) else blank
+
+    def _draw(self, width: int) -> list[Strip]:
         palette = Palette.from_variables(self.app.theme_variables)
         base = self.rich_style
         rows: list[Strip] = []
@@ -92,8 +110,7 @@ class Preview(Widget):
         for row in wrap(words, max(8, width - 4)):
             strip = Strip([*to_strip([("   ", base)]), *to_strip(row)])
             rows.append(strip.apply_style(base).crop_extend(0, width, base))
-        rows += [Strip.blank(width, base)] * (height - len(rows))
-        return [strip.crop(crop.x, crop.right) for strip in rows[crop.y : crop.bottom]]
+        return rows
 
 
 class ThemeScreen(ModalScreen[None]):
@@ -189,4 +206,9 @@ class ThemeScreen(ModalScreen[None]):
 
 
 def _kind(theme: Theme) -> str:
-    return "16 colours" if theme.ansi else "dark" if theme.dark else "light"
+    if theme.ansi:
+        return "16 colours"
+    ink, ground = (Color.parse(c) if c else None for c in (theme.foreground, theme.background))
+    if ink and ground and contrast(ink, ground) >= _STRONG:
+        return "high contrast"
+    return "dark" if theme.dark else "light"
