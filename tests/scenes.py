@@ -245,7 +245,7 @@ def styled_rows(app: ChatApp) -> list[list[tuple[str, str]]]:
     for strip in app.screen._compositor.render_strips():
         runs: list[tuple[str, str]] = []
         for segment in strip:
-            style = str((segment.style or Style()).without_color + _colors(segment.style))
+            style = _seen(segment.text, segment.style or Style())
             if runs and runs[-1][1] == style:
                 runs[-1] = (runs[-1][0] + segment.text, style)
             else:
@@ -254,8 +254,11 @@ def styled_rows(app: ChatApp) -> list[list[tuple[str, str]]]:
     return rows
 
 
-def _colors(style: Style | None) -> Style:
-    return Style(color=style.color, bgcolor=style.bgcolor) if style else Style()
+def _seen(text: str, style: Style) -> str:
+    """The style, as far as it can be seen: of spaces only the ground and the lines are."""
+    if not text.strip() and not (style.underline or style.reverse or style.strike):
+        return str(Style(bgcolor=style.bgcolor))
+    return str(style.without_color + Style(color=style.color, bgcolor=style.bgcolor))
 
 
 def steady(text: str) -> str:
