@@ -4,14 +4,16 @@ Both run in a headless app of 120x40 in this process, one after the other, on th
 
 1. a 5,000-token answer (paragraphs, a nested list of 100 items, tables, 600 lines of code) comes
    at 60 tokens/s, and of it the last `--seconds` (all of it with `--full`); what was before is
-   there already. The Markdown widget gets its text through `Markdown.get_stream`, as its
-   documentation says, below an anchored `VerticalScroll`; ours through `Transcript.append`.
-   Busy: processor time of the process by wall time. Stall: how late a ticker of 5 ms wakes.
+   there already. Both are handed the text every 40 ms, the pace at which the transcript draws:
+   ours by `Transcript.append`, the Markdown widget through `Markdown.get_stream`, below an
+   anchored `VerticalScroll`, as its documentation says; its stream joins what comes while an
+   update runs. Busy: processor time of the process by wall time. Stall: how late a ticker of
+   5 ms wakes. Flush: processor time by hand-overs, the drawing included.
 2. a conversation of 1,000 messages is opened, until its first frame is drawn. With the Markdown
    widget it is one widget a message, `--peer-messages` of them (100), as all would take minutes.
-3. it is scrolled through by pages: the time of a page, until it is drawn.
+3. it is paged through from its beginning: the time from the key to the frame.
 
-    python benchmarks/rendering.py [--seconds 20] [--full] [--no-peer] [--json]
+    python benchmarks/rendering.py [--rounds 1] [--seconds 20] [--full] [--no-peer] [--json]
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from typing import Any
 
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
-from textual.pilot import Pilot
 from textual.widgets import Markdown
 
+from mistral_tui.widgets.canvas import FLUSH_SECONDS
 from mistral_tui.widgets.entry import TranscriptItem
 from mistral_tui.widgets.transcript import Transcript
 
@@ -76,7 +78,28 @@ def answer() -> list[str]:
     return [text[at : at + 5] for at in range(0, len(text), 5)]
 
 
-class Ours(App[None]):
+class Drawing(App[None]):
+    """Tells when a frame is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frame = asyncio.Event()
+
+    def _display(self, screen: Any, renderable: Any) -> None:
+        super()._display(screen, renderable)
+        self._frame.set()
+
+    async def drawn(self, act: Callable[[], object]) -> float:
+        """Seconds from `act` to the next frame."""
+        await asyncio.sleep(0.05)  # what was under way is drawn
+        self._frame.clear()
+        begin = time.perf_counter()
+        act()
+        await asyncio.wait_for(self._frame.wait(), 60)
+        return time.perf_counter() - begin
+
+
+class Ours(Drawing):
     def compose(self) -> ComposeResult:
         yield Transcript()
 
@@ -85,7 +108,7 @@ class Ours(App[None]):
         return self.query_one(Transcript)
 
 
-class Peer(App[None]):
+class Peer(Drawing):
     CSS = "Markdown { height: auto; }"
 
     def compose(self) -> ComposeResult:
@@ -105,10 +128,12 @@ class Meter:
     async def __aenter__(self) -> Meter:
         self._ticker = asyncio.create_task(self._tick())
         self._cpu, self._wall = time.process_time(), time.perf_counter()
+        self.batches = 0
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.busy = (time.process_time() - self._cpu) / (time.perf_counter() - self._wall)
+        self._cpu = time.process_time() - self._cpu
+        self._wall = time.perf_counter() - self._wall
         self._ticker.cancel()
 
     async def _tick(self) -> None:
@@ -121,20 +146,22 @@ class Meter:
     def figures(self) -> dict[str, float]:
         points = statistics.quantiles(self.late, n=100)
         return {
-            "busy": self.busy,
+            "busy": self._cpu / self._wall,
+            "flush_ms": self._cpu / self.batches * 1e3,
             "stall_p50_ms": points[49] * 1e3,
             "stall_p95_ms": points[94] * 1e3,
             "stall_max_ms": max(self.late) * 1e3,
         }
 
 
-async def at_rate(tokens: list[str], write: Callable[[str], Awaitable[None]]) -> None:
-    """Hands the tokens over as they come, in batches of 20 ms like the engine's."""
+async def at_rate(meter: Meter, tokens: list[str], write: Callable[[str], Awaitable[None]]) -> None:
+    """Hands the tokens over as they come."""
     begin, sent = time.perf_counter(), 0
     while sent < len(tokens):
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(FLUSH_SECONDS)
         due = min(len(tokens), int((time.perf_counter() - begin) * RATE))
         if due > sent:
+            meter.batches += 1
             await write("".join(tokens[sent:due]))
             sent = due
 
@@ -151,7 +178,7 @@ async def stream_ours(before: str, tokens: list[str]) -> dict[str, float]:
             view.append("a", text)
 
         async with Meter() as meter:
-            await at_rate(tokens, write)
+            await at_rate(meter, tokens, write)
             view.finish("a")
             await asyncio.sleep(0.1)
         return meter.figures
@@ -167,7 +194,7 @@ async def stream_peer(before: str, tokens: list[str]) -> dict[str, float]:
         await pilot.pause(0.5)
         async with Meter() as meter:
             stream = Markdown.get_stream(markdown)
-            await at_rate(tokens, stream.write)
+            await at_rate(meter, tokens, stream.write)
             await stream.stop()
             await asyncio.sleep(0.1)
         return meter.figures
@@ -178,51 +205,62 @@ def conversation(count: int) -> list[str]:
     return [pieces[n % len(pieces)] for n in range(count)]
 
 
-async def pages(pilot: Pilot[None], view: Any, count: int = 60) -> dict[str, float]:
-    """Up through the conversation by pages; the time until each is drawn."""
-    times = []
-    for _ in range(count):
-        begin = time.perf_counter()
-        view.scroll_to(y=view.scroll_y - view.size.height + 1, animate=False)
-        await pilot.pause()
-        times.append(time.perf_counter() - begin)
-    points = statistics.quantiles(times, n=20)
+async def pages(app: Ours | Peer, count: int = 20) -> dict[str, float]:
+    """Down through the conversation, from its beginning."""
+    view = app.view
+    await app.drawn(lambda: view.scroll_to(y=0, animate=False))
+    step = view.size.height - 1
+    times = [
+        await app.drawn(lambda: view.scroll_to(y=view.scroll_y + step, animate=False))
+        for _ in range(count)
+    ]
+    points = statistics.quantiles(times, n=20, method="inclusive")
     return {"page_p50_ms": points[9] * 1e3, "page_p95_ms": points[18] * 1e3}
 
 
 async def open_ours(texts: list[str]) -> dict[str, float]:
     app = Ours()
-    async with app.run_test(size=SIZE) as pilot:
+    async with app.run_test(size=SIZE):
         items = [
             TranscriptItem(str(n), "assistant" if n % 2 else "user", text, f"message {n}")
             for n, text in enumerate(texts)
         ]
-        begin = time.perf_counter()
-        app.view.load(items)
-        await pilot.pause()
-        opened = time.perf_counter() - begin
-        begin = time.perf_counter()
-        app.view.find("harbour")
-        await pilot.pause()
-        found = time.perf_counter() - begin
-        app.view.find("")
-        app.view.follow()
-        return {"open_s": opened, "find_s": found, **await pages(pilot, app.view)}
+        view = app.view
+        opened = await app.drawn(lambda: view.load(items))
+        paged = await pages(app)
+        found = await app.drawn(lambda: view.find("harbour"))
+        return {"open_s": opened, **paged, "find_s": found}
 
 
 async def open_peer(texts: list[str]) -> dict[str, float]:
     app = Peer()
-    async with app.run_test(size=SIZE) as pilot:
+    async with app.run_test(size=SIZE):
+        widgets = [Markdown(text) for text in texts]
         begin = time.perf_counter()
-        await app.view.mount_all([Markdown(text) for text in texts])
-        app.view.scroll_end(animate=False)
-        await pilot.pause()
+        await app.view.mount_all(widgets)
+        await app.drawn(lambda: app.view.scroll_end(animate=False))
         opened = time.perf_counter() - begin
-        return {"open_s": opened, **await pages(pilot, app.view)}
+        return {"open_s": opened, **await pages(app)}
+
+
+def summary(pairs: list[tuple[dict[str, float], dict[str, float]]]) -> dict[str, Any]:
+    """Medians over the rounds; the spread is that of the ratios."""
+    result: dict[str, Any] = {}
+    for name in pairs[0][0]:
+        result[name] = {"ours": statistics.median(ours[name] for ours, _ in pairs)}
+        if name in pairs[0][1]:
+            ratios = [ours[name] / peer[name] for ours, peer in pairs]
+            result[name] |= {
+                "peer": statistics.median(peer[name] for _, peer in pairs),
+                "ratio": statistics.median(ratios),
+                "spread": [min(ratios), max(ratios)],
+            }
+    return result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--full", action="store_true", help="stream the whole answer")
     parser.add_argument("--messages", type=int, default=1000)
@@ -235,18 +273,21 @@ def main() -> None:
     before, tokens = "".join(tokens[:begin]), tokens[begin:]
     if not options.json:
         print(f"{len(tokens):,} tokens at {RATE:.0f}/s, behind {begin:,} that are there")
-    ours = asyncio.run(stream_ours(before, tokens))
-    peer = {} if options.no_peer else asyncio.run(stream_peer(before, tokens))
-    ours |= asyncio.run(open_ours(conversation(options.messages)))
-    if not options.no_peer:
-        peer |= asyncio.run(open_peer(conversation(options.peer_messages)))
-    result: dict[str, Any] = {}
-    for name, value in ours.items():
-        result[name] = {"ours": round(value, 4)}
-        if name in peer:
-            result[name] |= {"peer": round(peer[name], 4), "ratio": round(value / peer[name], 3)}
-        if not options.json:
-            print(name, result[name])
+    pairs = []
+    for _ in range(options.rounds):
+        ours = asyncio.run(stream_ours(before, tokens))
+        peer = {} if options.no_peer else asyncio.run(stream_peer(before, tokens))
+        ours |= asyncio.run(open_ours(conversation(options.messages)))
+        if not options.no_peer:
+            peer |= asyncio.run(open_peer(conversation(options.peer_messages)))
+        pairs.append((ours, peer))
+    result = summary(pairs)
+    if not options.json:
+        for name, row in result.items():
+            line = f"{name:14} {row['ours']:9.3f}"
+            if "peer" in row:
+                line += f"   Markdown {row['peer']:9.3f}   ratio {row['ratio']:.3f}"
+            print(line)
     result["messages"] = {"ours": options.messages, "peer": options.peer_messages}
     print(json.dumps(result))
 

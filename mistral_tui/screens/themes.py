@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from rich.style import Style
 from rich.text import Text
 from textual import events, on
 from textual.app import ComposeResult
@@ -38,7 +39,7 @@ Some **bold** text, `code` and [a link](https://example.org):
    - with a part
 
 ```python
-def twice(x: int) -> int:  # a comment
+def twice(x: int) -> int:  # note
     return 2 * x + len("text")
 ```
 
@@ -106,11 +107,16 @@ class Preview(Widget):
                     content = entry.content(number, 1, palette)
                     strip = paint_selection(strip, content, span, style)
                 rows.append(strip)
-        words = [(f"{word} ", style) for word, style in zip(_SURE, palette.confidence, strict=True)]
-        for row in wrap(words, max(8, width - 4)):
-            strip = Strip([*to_strip([("   ", base)]), *to_strip(row)])
-            rows.append(strip.apply_style(base).crop_extend(0, width, base))
+            if entry is entries[0]:  # near the top, where small windows show it too
+                rows += [*_shades(palette, width, base), Strip.blank(width, base)]
         return rows
+
+
+def _shades(palette: Palette, width: int, base: Style) -> list[Strip]:
+    """A word for each of the shades that say how sure a model was."""
+    words = [(f"{word} ", style) for word, style in zip(_SURE, palette.confidence, strict=True)]
+    strips = [to_strip([("   ", base), *row]) for row in wrap(words, max(8, width - 4))]
+    return [strip.apply_style(base).crop_extend(0, width, base) for strip in strips]
 
 
 class ThemeScreen(ModalScreen[None]):

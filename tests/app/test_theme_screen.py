@@ -85,13 +85,14 @@ async def test_the_list_fits_every_size_and_has_stock_and_own_looks(folders: Pat
             text = screen_text(app)
             assert "mistral-dark" in text
             assert "How does this look?" in text
+            assert "doubtful" in text
             assert max(map(len, text.splitlines())) <= width
         text = screen_text(app)
         assert "ocean  yours, dark" in text
         assert "dracula" in text
         assert "high-contrast-light  high contrast" in text
         assert "ansi  16 colours" in text
-        assert "unlikely" in text
+        assert "Something went wrong" in text
 
 
 async def test_a_look_whose_file_is_gone_can_be_passed_over(folders: Path) -> None:

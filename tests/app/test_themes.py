@@ -79,6 +79,7 @@ def pairs(theme: Theme) -> list[tuple[str, str, str]]:
     for kind in ("block-cursor", "block-cursor-blurred"):
         ground = v[f"{kind}-background"]
         found.append((f"dim on {kind}", dim(v[f"{kind}-foreground"], ground), ground))
+    found.append(("muted on blurred", v["text-muted"], v["block-cursor-blurred-background"]))
     hover = v["block-hover-background"]
     found += [("hover", v["foreground"], hover), ("dim hover", dim(v["foreground"], hover), hover)]
     for name in ("footer-foreground", "footer-description-foreground", "footer-key-foreground"):
@@ -145,6 +146,7 @@ def test_the_kinds_of_state_are_told_apart() -> None:
     for name in COLOURED:
         v = drawn(THEMES[name])
         assert contrast(v["block-cursor-background"], v["panel"]) >= 3, name
+        assert contrast(v["block-cursor-blurred-background"], v["panel"]) >= 1.08, name
         assert contrast(v["border"], v["background"]) >= 3, name
 
 
@@ -271,3 +273,13 @@ def test_a_file_that_is_wrong_now_stays_as_it_was(tmp_path: Path) -> None:
 
 def test_an_absent_user_folder_is_no_problem(tmp_path: Path) -> None:
     assert load_themes(tmp_path / "none")[1] == []
+
+
+def test_the_docs_name_every_look_and_every_key(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "themes.md").read_text("utf-8")
+    named = [*THEMES, *CHAT_DEFAULTS, *GROUND_DEFAULTS, *CODE_DEFAULTS, *TOKEN_SHARES]
+    assert [name for name in named if f"`{name}`" not in text] == []
+    example = text.split("```toml\n")[1].split("```")[0]
+    themes, problems = load_themes(write(tmp_path, example))
+    assert problems == []
+    assert "ocean" in {theme.name for theme in themes}
