@@ -126,6 +126,7 @@ class Canvas(ScrollView):
         if not self._width or not height:
             return
         anchor = anchor or self._stack.anchor(round(self.scroll_y))
+        before = self.virtual_size.height
         self._stack.measure()
         top = 0
         while True:
@@ -150,8 +151,9 @@ class Canvas(ScrollView):
             self._placing = False
         if moved or changed is None:
             self.refresh()
-        else:
-            self.refresh_lines(changed, max(0, top + height - changed))
+        else:  # over a slow line each row counts
+            end = max(before, self._stack.height) if self._following else top + height
+            self.refresh_lines(changed, max(0, min(end, top + height) - changed))
 
     def _top(self, anchor: Anchor | None) -> int:
         end = max(0, self._stack.height - self.size.height)
