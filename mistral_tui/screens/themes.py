@@ -20,6 +20,7 @@ from textual.widgets.option_list import Option
 
 from mistral_tui.actions import bindings, line
 from mistral_tui.sanitize import one_line
+from mistral_tui.themes import DEFAULT_DARK
 from mistral_tui.widgets.entry import Entry, TranscriptItem
 from mistral_tui.widgets.finding import Search
 from mistral_tui.widgets.palette import Palette, contrast
@@ -205,8 +206,9 @@ class ThemeScreen(ModalScreen[None]):
         self.dismiss(None)
 
     def action_leave(self) -> None:
-        """The one from before is on again."""
-        self.app.theme = self._before
+        """The one from before is on again, if its file is there still."""
+        there = self._before in self.app.available_themes
+        self.app.theme = self._before if there else DEFAULT_DARK
         self._looks.previewing = False
         self.dismiss(None)
 

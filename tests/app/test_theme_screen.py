@@ -305,3 +305,18 @@ def seen_in_a_terminal(tmp_path: Path, **env: str) -> bytes:
         assert terminal.process.wait(20) == 0
         terminal.read(0.2)
         return terminal.output
+
+
+async def test_esc_after_the_old_looks_file_is_gone(folders: Path) -> None:
+    path = folders / "ocean.toml"
+    write(path, OCEAN.format(ground="#001122"))
+    async with chat(FakeEngine(), theme_name="ocean") as (app, pilot):
+        await pilot.press("f9")
+        await wait_until(pilot, lambda: isinstance(app.screen, ThemeScreen))
+        await pilot.press("k")
+        await wait_until(pilot, lambda: app.theme != "ocean")
+        path.unlink()
+        await wait_until(pilot, lambda: "ocean" not in app.available_themes)
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: not isinstance(app.screen, ThemeScreen))
+        assert app.theme == "mistral-dark"
