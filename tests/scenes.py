@@ -245,11 +245,12 @@ def styled_rows(app: ChatApp) -> list[list[tuple[str, str]]]:
     for strip in app.screen._compositor.render_strips():
         runs: list[tuple[str, str]] = []
         for segment in strip:
-            style = _seen(segment.text, segment.style or Style())
-            if runs and runs[-1][1] == style:
-                runs[-1] = (runs[-1][0] + segment.text, style)
-            else:
-                runs.append((segment.text, style))
+            for text in re.findall(r" +|[^ ]+", segment.text):
+                style = _seen(text, segment.style or Style())
+                if runs and runs[-1][1] == style:
+                    runs[-1] = (runs[-1][0] + text, style)
+                else:
+                    runs.append((text, style))
         rows.append(runs)
     return rows
 
