@@ -111,12 +111,24 @@ class MarkdownDocument:
         self._refresh()
 
     def _refresh(self) -> None:
-        self.stable = self._kept
-        if self._draft is not None:
-            if not self._finished and self._extend(self._draft):
-                return
+        draft, frozen = self._draft, self._frozen
+        start = frozen if draft is None else self._kept
+        before = self._lines[start:]
+        if draft is None or self._finished or not self._extend(draft):
+            if draft is not None:
+                start, before = frozen, []
             self._draft = None
-        self.stable = self._frozen
+            self._lay_out_open()
+        # Lines laid out again that came out the same need no drawing: on a slow line each counts.
+        for old in before:
+            if start == len(self._lines) or self._lines[start] != old:
+                break
+            self._lines[start] = old
+            start += 1
+        self.stable = start
+
+    def _lay_out_open(self) -> None:
+        """Parses and lays out all that is open."""
         parsed = blocks.parse(self._open)
         starts = _line_starts(self._open)
         final = len(parsed) if self._finished else _final(parsed, len(starts) - 1)

@@ -81,7 +81,9 @@ def test_any_chunking_ends_as_one_shot(text: str, sizes: list[int], width: int) 
     at = turn = 0
     while at < len(text):
         size = sizes[turn % len(sizes)]
+        before = styled(streamed)
         streamed.append(text[at : at + size])
+        assert styled(streamed)[: streamed.stable] == before[: streamed.stable]
         at, turn = at + size, turn + 1
         assert all(strip.cell_length <= width for strip in streamed.lines)
     streamed.finish()
@@ -235,6 +237,25 @@ def test_a_long_open_block_keeps_its_beginning(text: str, bound: int) -> None:
     document.append("a few more words\n")
     kept = sum(old is new for old, new in zip(before, document.lines, strict=False))
     assert kept >= len(before) - bound
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("".join(f"def f{n}(x: int) -> int:\n    return x + {n}\n" for n in range(40)), 3),
+        ("".join(f"- item {n} with `code` in it\n" for n in range(30)), 3),
+        ("The harbour lies **quiet** while a light turns. " * 60, 8),
+    ],
+    ids=["code", "list", "paragraph"],
+)
+def test_what_grows_leaves_all_but_its_last_lines_as_they_were(text: str, bound: int) -> None:
+    document = MarkdownDocument(60, PALETTE, "```python\n" if "def" in text else "")
+    for at in range(0, len(text), 4):
+        before = list(document.lines)
+        document.append(text[at : at + 4])
+        assert document.stable >= len(before) - bound
+        kept = zip(before[: document.stable], document.lines, strict=False)
+        assert all(old is new for old, new in kept)
 
 
 def test_resize_lays_out_again() -> None:
