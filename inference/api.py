@@ -10,8 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Role = Literal["system", "user", "assistant"]
+from inference.calls import ToolCall
+
+Role = Literal["system", "user", "assistant", "tool"]
+CallStage = Literal["begun", "arguments", "finished", "broken"]
 FinishReason = Literal["stop", "length", "cancelled", "context_full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call. `name` has letters, digits, _ and -, at most 64;
+    `parameters` is the JSON Schema of an object, as JSON text."""
+
+    name: str
+    description: str
+    parameters: str = '{"type": "object", "properties": {}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +32,16 @@ class Message:
     """One turn. For an assistant turn `ids` are the exact tokens the model produced
     (its end-of-sequence token included when it came), valid for the tokenizer
     named by `fingerprint`; they are spliced into the prompt instead of a re-encoding
-    of `text`. An empty `ids` means: encode `text`."""
+    of `text`. An empty `ids` means: encode `text` and `calls`. A turn of a tool is the result of
+    the call `call_id` of the assistant turn before it; its `text` may be JSON."""
 
     role: Role
     text: str
     ids: tuple[int, ...] = ()
     fingerprint: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str = ""
+    tool_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +140,9 @@ class Generate:
     `slot` names the KV cache that is reused and kept. `safe_prompt` puts Mistral's guardrail
     before the system prompt.
     `instruct` False: no chat layout; the messages are one text, which is continued, as
-    base models want it. `candidates`: so many of the likeliest tokens are told at each place."""
+    base models want it. `candidates`: so many of the likeliest tokens are told at each place.
+    `tools` may be called; `tool_choice` is `auto`, `none`, `any` (some call, at once) or a tool's
+    name. A call that is begun follows the grammar of its tool to its end."""
 
     id: int
     messages: tuple[Message, ...]
@@ -133,6 +152,8 @@ class Generate:
     instruct: bool = True
     safe_prompt: bool = False
     candidates: int = 0
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +168,7 @@ class Measure:
     safe_prompt: bool = False
     slot: str = "chat"
     candidates: int = 0
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +211,7 @@ class CountTokens:
     messages: tuple[Message, ...]
     instruct: bool = True
     safe_prompt: bool = False
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +282,26 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPiece:
+    """What a reply's call number `index` brings: it has `begun` with its `name`; more of its
+    `arguments` in `text`; it is `finished`, with all of them in `text` and the model's own `id`,
+    if its layout has them; or it is `broken`, `text` being what came of it, for a `reason`."""
+
+    index: int
+    stage: CallStage
+    text: str = ""
+    name: str = ""
+    id: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens:
     """A batch of generated tokens: `ids` and their model `logprobs` (natural log, before
-    temperature and filters), and the `text` and the `thinking` that they add, which comes
-    before the text. Both are what may be shown so far: an incomplete character or a possible
-    stop string is held back for a later batch, so ids and text of one batch need not belong
-    together; of the whole reply they do.
+    temperature and filters), the `text` and the `thinking` that they add, which comes before the
+    text, and what they bring of `calls`, which come after it. All are what may be shown so far:
+    an incomplete character or a possible stop string is held back for a later batch, so ids and
+    text of one batch need not belong together; of the whole reply they do.
     Where candidates were asked for, `places` has those of each id, likeliest first, and the
     drawn one among them, if need be as the last."""
 
@@ -274,6 +311,7 @@ class Tokens:
     text: str
     thinking: str = ""
     places: tuple[tuple[Candidate, ...], ...] = ()
+    calls: tuple[CallPiece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from inference.api import (
     Usage,
 )
 from inference.cache import KVCache
+from inference.constrained.constraint import CallConstraint, make_constraint
 from inference.errors import ContextFull, RequestError
 from inference.generation import decode, generate, measure, prefill
 from inference.prefix import reusable
@@ -139,7 +140,9 @@ class Engine:
     def _chat(self, request: Generate | CountTokens | Measure) -> tuple[list[int], list[int]]:
         """The prompt's ids, and those of the reply that is continued."""
         if request.instruct:
-            return self.tokenizer.encode_reply(request.messages, safe_prompt=request.safe_prompt)
+            return self.tokenizer.encode_reply(
+                request.messages, safe_prompt=request.safe_prompt, tools=request.tools
+            )
         return self.tokenizer.encode_raw(request.messages), []
 
     def _encode(self, request: Generate | Complete | FillInMiddle) -> tuple[list[int], list[int]]:
@@ -267,7 +270,13 @@ class Engine:
         assert logits is not None
         meter.prefilled()
 
-        sampler = make_sampler(params, seed=seed, history=prompt, banned=self._banned)
+        sampler = make_sampler(
+            params,
+            seed=seed,
+            history=prompt,
+            banned=self._banned,
+            constraint=self._constraint(request, open_reply, limit),
+        )
         reply = ReplyStream(
             request.id,
             self.tokenizer,
@@ -300,6 +309,23 @@ class Engine:
         if (rest := reply.end()) is not None:
             yield rest
         yield meter.finished(request.id, reason, seed, prompt, self.cache_nbytes)
+
+    def _constraint(
+        self, request: Generate | Complete | FillInMiddle, open_reply: list[int], limit: int
+    ) -> CallConstraint | None:
+        """What holds the reply's tool calls to their grammar."""
+        if not isinstance(request, Generate) or not request.instruct:
+            return None
+        constraint = make_constraint(
+            self.tokenizer,
+            request.tools,
+            request.tool_choice,
+            limit=limit,
+            vocab_size=self.model.config.vocab_size,
+        )
+        if constraint is not None:
+            constraint.feed(open_reply)
+        return constraint
 
 
 class _Meter:

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import replace
 
 from inference import wire
-from inference.api import Event, Heartbeat, LoadProgress, PrefillProgress, Tokens
+from inference.api import CallPiece, Event, Heartbeat, LoadProgress, PrefillProgress, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,10 @@ class Outbox:
 def _join(last: Event | None, event: Event) -> Event | None:
     """One event that says what both say, or None."""
     match last, event:
-        case (Tokens(), Tokens()) if last.id == event.id and not (last.text and event.thinking):
+        # Thinking comes before the text of one event, and calls after it.
+        case (Tokens(), Tokens()) if last.id == event.id and not (
+            (last.text and event.thinking) or (last.calls and (event.text or event.thinking))
+        ):
             return replace(
                 last,
                 ids=last.ids + event.ids,
@@ -99,6 +102,7 @@ def _join(last: Event | None, event: Event) -> Event | None:
                 text=last.text + event.text,
                 thinking=last.thinking + event.thinking,
                 places=last.places + event.places,
+                calls=_joined(last.calls, event.calls),
             )
         case (PrefillProgress(), PrefillProgress()) if last.id == event.id:
             return event
@@ -107,3 +111,13 @@ def _join(last: Event | None, event: Event) -> Event | None:
         ):
             return event
     return None
+
+
+def _joined(last: tuple[CallPiece, ...], more: tuple[CallPiece, ...]) -> tuple[CallPiece, ...]:
+    """Pieces of the same arguments become one."""
+    if not (last and more):
+        return last + more
+    before, after = last[-1], more[0]
+    if before.stage == after.stage == "arguments" and before.index == after.index:
+        return (*last[:-1], replace(before, text=before.text + after.text), *more[1:])
+    return last + more

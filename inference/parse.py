@@ -128,6 +128,10 @@ class Parser:
         self._after_call = False
         return events
 
+    def piece(self, token: int) -> str:
+        """What `token` would add here; bytes that are no UTF-8 as lone surrogates."""
+        return self._decoder.piece(token)
+
     def _flush(self) -> str:
         rest = self._decoder.flush()
         self._decoder = self._fresh()

@@ -1,10 +1,20 @@
-"""A reply as it is drawn: ids → text, thinking and candidates, stop strings held back."""
+"""A reply as it is drawn: ids → text, thinking, calls and candidates, stop strings held back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from inference.api import Candidate, Tokens
+from inference.api import CallPiece, Candidate, Tokens
+from inference.parse import (
+    ArgumentsPiece,
+    CallBegun,
+    CallBroken,
+    CallFinished,
+    Event,
+    Parser,
+    TextPiece,
+    ThinkingPiece,
+)
 from inference.sampling import Likeliest
 from inference.stopping import StopStrings
 from inference.tokenizer import Tokenizer
@@ -13,12 +23,12 @@ _LEAST = -7.6  # logprob, about 0.05 %: below it only the two likeliest candidat
 
 
 class ReplyStream:
-    """One reply. Thinking is what stands between its two control tokens; stop strings are
-    looked for in the text only.
+    """One reply. Stop strings are looked for in its text only, not in thinking or calls.
 
     Args:
         chat: the reply is to a chat, not a continuation of raw text.
-        open_reply: the ids of its beginning, where it is continued.
+        open_reply: the ids of its beginning, where it is continued. The calls in them are told
+            with the first token.
     """
 
     def __init__(
@@ -32,12 +42,11 @@ class ReplyStream:
     ) -> None:
         self._id = request_id
         self._tokenizer = tokenizer
-        self._detokenizer = tokenizer.detokenizer(continues=not chat)
-        self._begin, self._end = tokenizer.thinking_ids if chat else (None, None)
-        self._thinking = False
+        self._parser = Parser(tokenizer) if chat else RawText(tokenizer)
         self._stops = StopStrings(())
+        self._begun: list[CallPiece] = []
         for token in open_reply:  # it may end in the middle of a character, or of thinking
-            self._split(token)
+            self._begun += self._split(self._parser.feed(token))[2]
         self._stops = StopStrings(stop)
 
     @property
@@ -48,28 +57,35 @@ class ReplyStream:
     def add(self, token: int, logprob: float, likeliest: Likeliest = ()) -> Tokens:
         """One more token, as an event."""
         places = (self._place(token, logprob, likeliest),) if likeliest else ()
-        text, thinking = self._split(token)
-        return Tokens(self._id, (token,), (logprob,), text, thinking, places)
+        text, thinking, calls = self._split(self._parser.feed(token))
+        told, self._begun = (*self._begun, *calls), []
+        return Tokens(self._id, (token,), (logprob,), text, thinking, places, told)
 
     def end(self) -> Tokens | None:
         """What was held back, if anything may still be shown."""
         if self.stopped:
             return None
-        rest = self._detokenizer.flush()
-        thinking = rest if self._thinking else ""
-        text = ("" if self._thinking else self._stops.feed(rest)) + self._stops.flush()
-        return Tokens(self._id, (), (), text, thinking) if text or thinking else None
+        text, thinking, calls = self._split(self._parser.finish())
+        text += self._stops.flush()
+        if not (text or thinking or calls):
+            return None
+        told, self._begun = (*self._begun, *calls), []
+        return Tokens(self._id, (), (), text, thinking, (), told)
 
-    def _split(self, token: int) -> tuple[str, str]:
-        """(text, thinking) that the token adds."""
-        if token == self._begin and not self._thinking:
-            self._thinking = True
-            return self._stops.feed(self._detokenizer.flush()) + self._stops.flush(), ""
-        if token == self._end and self._thinking:
-            self._thinking = False
-            return "", self._detokenizer.flush()
-        added = self._detokenizer.add(token)
-        return ("", added) if self._thinking else (self._stops.feed(added), "")
+    def _split(self, events: Iterable[Event]) -> tuple[str, str, list[CallPiece]]:
+        """(text, thinking, calls) that these events bring."""
+        text = thinking = ""
+        calls: list[CallPiece] = []
+        for event in events:
+            if isinstance(event, TextPiece):
+                text += self._stops.feed(event.text)
+                continue
+            text += self._stops.flush()
+            if isinstance(event, ThinkingPiece):
+                thinking += event.text
+            else:
+                calls.append(_piece(event))
+        return text, thinking, calls
 
     def _place(self, token: int, logprob: float, likeliest: Likeliest) -> tuple[Candidate, ...]:
         told = [(t, p) for rank, (t, p) in enumerate(likeliest) if rank < 2 or p > _LEAST]
@@ -80,4 +96,38 @@ class ReplyStream:
     def _candidate(self, token: int, logprob: float) -> Candidate:
         if name := self._tokenizer.name_of(token):
             return Candidate(token, logprob, name, control=True)
-        return Candidate(token, logprob, self._detokenizer.piece(token))
+        return Candidate(token, logprob, self._parser.piece(token))
+
+
+class RawText:
+    """Takes ids and gives events as `Parser` does, all of them text."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._decoder = tokenizer.detokenizer(continues=True)
+
+    def feed(self, token: int) -> list[Event]:
+        """The text that one more id brings."""
+        text = self._decoder.add(token)
+        return [TextPiece(text)] if text else []
+
+    def finish(self) -> list[Event]:
+        """What is left when no more ids come."""
+        rest = self._decoder.flush()
+        return [TextPiece(rest)] if rest else []
+
+    def piece(self, token: int) -> str:
+        """What `token` would add here."""
+        return self._decoder.piece(token)
+
+
+def _piece(event: CallBegun | ArgumentsPiece | CallFinished | CallBroken) -> CallPiece:
+    match event:
+        case CallBegun():
+            return CallPiece(event.index, "begun", name=event.name)
+        case ArgumentsPiece():
+            return CallPiece(event.index, "arguments", event.text)
+        case CallFinished():
+            call = event.call
+            return CallPiece(event.index, "finished", call.arguments, call.name, call.id)
+        case CallBroken():
+            return CallPiece(event.index, "broken", event.raw, reason=event.reason)

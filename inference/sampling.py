@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,12 +15,34 @@ from inference.limits import check
 
 # Enough candidates for any usual top-p; sorting them costs a tenth of sorting all logits.
 _SHORTLIST = 256
+# So many tokens may be refused before the grammar's own are looked up, or one is forced.
+_TRIES = 8
 
-__all__ = ["Likeliest", "Sampler", "check", "likeliest", "make_sampler"]
+__all__ = ["Constraint", "Likeliest", "Sampler", "check", "likeliest", "make_sampler"]
 
 Sampler = Callable[[Tensor], tuple[int, float]]
 Likeliest = tuple[tuple[int, float], ...]
 """(token id, logprob), the likeliest first."""
+
+
+class Constraint(Protocol):
+    """What a sampler asks of `constraint.CallConstraint`, which says what the answers mean."""
+
+    @property
+    def inside(self) -> bool: ...
+
+    @property
+    def only(self) -> int | None: ...
+
+    def mask(self) -> Tensor | None: ...
+
+    def exact_mask(self) -> Tensor | None: ...
+
+    def fits(self, token: int) -> bool: ...
+
+    def forced(self) -> int | None: ...
+
+    def accept(self, token: int) -> None: ...
 
 
 def likeliest(logits: Tensor, count: int) -> Likeliest:
@@ -38,6 +61,7 @@ def make_sampler(
     seed: int,
     history: Iterable[int] = (),
     banned: Sequence[int] = (),
+    constraint: Constraint | None = None,
 ) -> Sampler:
     """A function from logits (vocab_size,) fp32 to (token id, logprob).
 
@@ -51,34 +75,34 @@ def make_sampler(
         history: ids that the repetition penalty (Keskar et al. 2019) applies to; every
             drawn id joins them.
         banned: ids that are never drawn.
+        constraint: what every token must obey; it hears of each one that is drawn.
     """
     generator = torch.Generator().manual_seed(seed)
     seen: Tensor | None = None
     past = sorted(set(history)) if params.repetition_penalty != 1.0 else []
     banned_index = torch.tensor(list(banned), dtype=torch.long) if banned else None
+    greedy = params.temperature == 0.0 or params.top_k == 1
 
-    def sample(logits: Tensor) -> tuple[int, float]:
+    def adjust(logits: Tensor, *, penalise: bool = True) -> Tensor:
         nonlocal seen, banned_index
         adjusted = logits
         if params.repetition_penalty != 1.0:
             if seen is None:
                 seen = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
                 seen[torch.tensor(past, dtype=torch.long, device=logits.device)] = True
-            penalty = params.repetition_penalty
-            penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
-            adjusted = torch.where(seen, penalised, logits)
+            if penalise:
+                penalty = params.repetition_penalty
+                penalised = torch.where(logits > 0, logits / penalty, logits * penalty)
+                adjusted = torch.where(seen, penalised, logits)
         if banned_index is not None:
             banned_index = banned_index.to(logits.device)
             adjusted = adjusted.index_fill(-1, banned_index, -torch.inf)
-        if params.temperature == 0.0 or params.top_k == 1:
-            best = adjusted.argmax()
-            score = logits.gather(-1, best.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
-            # Both at once: each crossing from a GPU waits. fp32 holds any token id.
-            drawn, logprob = torch.stack((best.to(score.dtype), score)).tolist()
-            token = int(drawn)
-        else:
-            token = _draw(adjusted, params, generator)
-            logprob = float(logits[token] - logits.logsumexp(-1))
+        return adjusted
+
+    def draw(adjusted: Tensor) -> int:
+        return int(adjusted.argmax()) if greedy else _draw(adjusted, params, generator)
+
+    def done(token: int, logprob: float) -> tuple[int, float]:
         if math.isnan(logprob):
             raise RequestError(
                 "The model computed no valid probabilities (NaN); its weights may be damaged, "
@@ -88,7 +112,49 @@ def make_sampler(
             seen[token] = True
         return token, logprob
 
-    return sample
+    def sample(logits: Tensor) -> tuple[int, float]:
+        adjusted = adjust(logits)
+        if greedy:
+            best = adjusted.argmax()
+            score = logits.gather(-1, best.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+            # Both at once: each crossing from a GPU waits. fp32 holds any token id.
+            drawn, logprob = torch.stack((best.to(score.dtype), score)).tolist()
+            return done(int(drawn), logprob)
+        token = _draw(adjusted, params, generator)
+        return done(token, float(logits[token] - logits.logsumexp(-1)))
+
+    def sample_held(logits: Tensor) -> tuple[int, float]:
+        assert constraint is not None
+        token = constraint.only
+        if token is None:
+            # JSON repeats its quotes and commas: no penalty for them.
+            adjusted = adjust(logits, penalise=not constraint.inside)
+            token = _held(adjusted, constraint, draw)
+        drawn = done(token, float(logits[token] - logits.logsumexp(-1)))
+        constraint.accept(token)
+        return drawn
+
+    return sample if constraint is None else sample_held
+
+
+def _held(logits: Tensor, constraint: Constraint, draw: Callable[[Tensor], int]) -> int:
+    """A token that the constraint lets through: drawn, else drawn again among what its grammar
+    allows, else forced."""
+    mask = constraint.mask()
+    for exact in (mask is not None, True):
+        if exact and mask is None and (mask := constraint.exact_mask()) is None:
+            break
+        if mask is not None:
+            logits = logits.where(mask.to(logits.device), -torch.inf)
+        for _ in range(_TRIES):
+            token = draw(logits)
+            if constraint.fits(token):
+                return token
+            logits = logits.index_fill(-1, torch.tensor([token], device=logits.device), -torch.inf)
+        if exact:
+            break
+    forced = constraint.forced()
+    return draw(logits) if forced is None else forced
 
 
 def _draw(logits: Tensor, params: SamplingParams, generator: torch.Generator) -> int:

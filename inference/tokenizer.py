@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mistral_common.protocol.fim.request import FIMRequest
-from mistral_common.protocol.instruct.messages import (
-    AssistantMessage,
-    SystemMessage,
-    UserMessage,
-)
+from mistral_common.protocol.instruct.messages import AssistantMessage
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.base import SpecialTokens, Tokenized
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
-from inference.api import Message
-from inference.errors import InferenceError, RequestError, TokenizerError
+from inference.api import Message, Tool
+from inference.detokenizer import Detokenizer
+from inference.errors import RequestError, TokenizerError
 from inference.files import expanded
 from inference.parse import Parser, Reply, collect
-from inference.tokenizer_files import TokenizerFile, brief, is_failure, load_file, load_folder
-
-# The guardrail of Mistral's own API (its documentation, "Guardrailing"); mistral-common has it
-# no more.
-SAFE_PROMPT = (
-    "Always assist with care, respect, and truth. Respond with utmost utility yet securely. "
-    "Avoid harmful, unethical, prejudiced, or negative content. Ensure replies promote fairness "
-    "and positivity."
+from inference.prompts import (
+    SAFE_PROMPT,
+    converted,
+    encodable,
+    key_of,
+    one_sentence,
+    prepared,
+    request_of,
+    text_only,
+    tools_of,
 )
+from inference.tokenizer_files import TokenizerFile, load_file, load_folder
+
+__all__ = ["SAFE_PROMPT", "Detokenizer", "Tokenizer"]
 
 # A character that no sentencepiece merge takes in: what is encoded behind it stands alone.
 _APART = "\x01"
-# Stands for the text of a reply that has none yet, only thinking: its ids go in its place.
-_NO_TEXT = "…"
 
 
 class Tokenizer:
@@ -65,7 +62,7 @@ class Tokenizer:
         self.n_words: int = self._base.n_words
         self.version_number: int = self._base.version.version_num
         self._tekken = isinstance(self._base, Tekkenizer)
-        self._live: deque[tuple[str, tuple[int, ...]]] = deque()
+        self._live: deque[tuple[object, tuple[int, ...]]] = deque()
         self._encode_assistant = self.instruct_tokenizer.encode_assistant_message
         # The one place where mistral-common asks for an assistant turn's ids.
         setattr(self.instruct_tokenizer, "encode_assistant_message", self._splice)  # noqa: B010
@@ -107,32 +104,33 @@ class Tokenizer:
         return self.encode_reply(messages)[0]
 
     def encode_reply(
-        self, messages: Sequence[Message], *, safe_prompt: bool = False
+        self, messages: Sequence[Message], *, safe_prompt: bool = False, tools: Sequence[Tool] = ()
     ) -> tuple[list[int], list[int]]:
         """As `encode_chat`, with the ids of the turn that is to be continued (none: a new one).
         `safe_prompt` puts Mistral's guardrail before the system prompt.
 
         Raises:
-            RequestError: as `encode_chat`.
+            RequestError: as `encode_chat`; or there are tools, and no tokens for them.
         """
         if not messages:
             raise RequestError("The conversation is empty; write a message first.")
-        messages = [
-            replace(message, text=_encodable(message.text) or _NO_TEXT)
-            for message in messages
-            if message.text or self._live_ids(message)
-        ]
-        if safe_prompt:
-            messages = _guarded(messages)
-        converted = [_convert(message) for message in messages]
+        if tools and not self.has_tools:
+            raise RequestError("This model cannot call tools: its tokenizer has no [TOOL_CALLS].")
+        known = [replace(message, ids=self._live_ids(message)) for message in messages]
+        if not self.has_tools:  # what was called, and with another model, it cannot read
+            known = [replace(message, calls=()) for message in known if message.role != "tool"]
+        known = prepared(known, safe_prompt=safe_prompt, version=self.version_number)
+        turns = [converted(message, both=self.version_number >= 7) for message in known]
         self._live = deque(
-            (m.text, self._closed(self._live_ids(m))) for m in messages if m.role == "assistant"
+            (key_of(turn), self._closed(message.ids))
+            for message, turn in zip(known, turns, strict=True)
+            if message.role == "assistant"
         )
-        if converted and isinstance(last := converted[-1], AssistantMessage):
+        if turns and isinstance(last := turns[-1], AssistantMessage):
             last.prefix = True
         try:
-            with _one_sentence("The model's chat layout does not take this conversation"):
-                request = ChatCompletionRequest(messages=converted)
+            with one_sentence("The model's chat layout does not take this conversation"):
+                request = ChatCompletionRequest(messages=turns, tools=tools_of(tools))
                 encoded = self.mistral.encode_chat_completion(request)
                 return list(encoded.tokens), list(encoded.prefix_ids or ())
         finally:
@@ -152,12 +150,12 @@ class Tokenizer:
         Raises:
             RequestError: the model's chat layout does not take it.
         """
-        with _one_sentence("The model's chat layout does not take this request"):
+        with one_sentence("The model's chat layout does not take this request"):
             if not isinstance(request, ChatCompletionRequest):
-                request = _request(request, tools)
+                request = request_of(request, tools)
             elif tools is not None:
                 raise RequestError("A request holds its own tools; give them there.")
-            _text_only(request)
+            text_only(request)
             encoded: Tokenized = self.mistral.encode_chat_completion(request, max_model_input_len)
             return encoded
 
@@ -177,8 +175,9 @@ class Tokenizer:
     def _splice(self, message: Any, is_before_last_user_message: bool) -> list[int]:
         encoded: list[int] = self._encode_assistant(message, is_before_last_user_message)
         # Replies that mistral-common has joined to one match nothing; those after them do.
-        for place, (text, live) in enumerate(self._live if encoded else ()):
-            if text == message.content:
+        key = key_of(message)
+        for place, (other, live) in enumerate(self._live if encoded else ()):
+            if other == key:
                 for _ in range(place + 1):
                     self._live.popleft()
                 if message.prefix:  # open: without its end
@@ -230,10 +229,10 @@ class Tokenizer:
                 "This model cannot fill in the middle: its tokenizer has no [PREFIX] and "
                 "[SUFFIX] tokens (Codestral has)."
             )
-        with _one_sentence("The model's tokenizer does not take this request"):
+        with one_sentence("The model's tokenizer does not take this request"):
             if isinstance(request, str):
-                suffix = _encodable(suffix) if suffix is not None else None
-                request = FIMRequest(prompt=_encodable(request), suffix=suffix)
+                suffix = encodable(suffix) if suffix is not None else None
+                request = FIMRequest(prompt=encodable(request), suffix=suffix)
             encoded: Tokenized = self.mistral.encode_fim(request)
             return encoded
 
@@ -243,8 +242,8 @@ class Tokenizer:
         return () if bos is None else (bos,)
 
     def _ids(self, text: str) -> list[int]:
-        with _one_sentence("The model's tokenizer does not take this text"):
-            return list(self._base.encode(_encodable(text), bos=False, eos=False))
+        with one_sentence("The model's tokenizer does not take this text"):
+            return list(self._base.encode(encodable(text), bos=False, eos=False))
 
     def _continued(self, text: str) -> list[int]:
         """The ids of text that stands behind other text: sentencepiece puts a space before
@@ -308,7 +307,7 @@ class Tokenizer:
     def detokenizer(self, *, continues: bool = False) -> Detokenizer:
         """A fresh incremental detokenizer for one reply. `continues`: the reply goes on with
         raw text, so a space that it starts with is part of it."""
-        return Detokenizer(self, strip_space=not self._tekken and not continues)
+        return Detokenizer(self.bytes_of, strip_space=not self._tekken and not continues)
 
     def decode(self, ids: Sequence[int], *, continues: bool = False) -> str:
         """The text of a whole reply, control tokens left out."""
@@ -320,96 +319,6 @@ class Tokenizer:
         parser = Parser(self)
         events = [event for token in ids for event in parser.feed(token)]
         return collect([*events, *parser.finish()])
-
-
-class Detokenizer:
-    """Ids to text, one at a time: bytes go through an incremental UTF-8 decoder, so that
-    the pieces joined are exactly the text of the whole. A sentencepiece reply to a chat
-    starts with a space that is no part of it."""
-
-    def __init__(self, tokenizer: Tokenizer, *, strip_space: bool) -> None:
-        self._bytes_of = tokenizer.bytes_of
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._strip = strip_space
-
-    def add(self, token: int) -> str:
-        """The text that `token` completes; empty in the middle of a character."""
-        piece = self._added(token)
-        self._strip = self._strip and not self._bytes_of(token)
-        return self._decoder.decode(piece)
-
-    def piece(self, token: int) -> str:
-        """What `token` would add here; bytes that are no UTF-8 as lone surrogates."""
-        return self._added(token).decode("utf-8", "surrogateescape")
-
-    def _added(self, token: int) -> bytes:
-        piece = self._bytes_of(token)
-        return piece.removeprefix(b" ") if self._strip else piece
-
-    def flush(self) -> str:
-        """What is left at the end: U+FFFD for an unfinished character."""
-        return self._decoder.decode(b"", final=True)
-
-
-@contextmanager
-def _one_sentence(what: str) -> Iterator[None]:
-    """Makes a `RequestError` of anything that escapes from mistral-common and what is under
-    it: besides its own exceptions at least pydantic's, ValueError, KeyError, AssertionError,
-    NotImplementedError and ImportError."""
-    try:
-        yield
-    except (InferenceError, MemoryError):
-        raise
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        raise RequestError(f"{what}: {brief(error)}.", detail=repr(error)) from error
-
-
-def _encodable(text: str) -> str:
-    """`text` with U+FFFD for lone surrogates, which have no bytes and crash sentencepiece."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _guarded(messages: Sequence[Message]) -> list[Message]:
-    if messages and messages[0].role == "system":
-        first = replace(messages[0], text=f"{SAFE_PROMPT}\n\n{messages[0].text}")
-        return [first, *messages[1:]]
-    return [Message("system", SAFE_PROMPT), *messages]
-
-
-def _convert(message: Message) -> SystemMessage | UserMessage | AssistantMessage:
-    if message.role == "system":
-        return SystemMessage(content=message.text)
-    if message.role == "user":
-        return UserMessage(content=message.text)
-    return AssistantMessage(content=message.text)
-
-
-def _text_only(request: ChatCompletionRequest[Any]) -> None:
-    """Refuse what only a vision or audio encoder could read, before anything decodes it."""
-    for message in request.messages:
-        for chunk in message.content if isinstance(message.content, list) else ():
-            kind = str(getattr(chunk, "type", "")).rpartition(".")[2].lower()
-            if kind not in ("text", "thinking"):
-                raise RequestError(
-                    "This version reads text only: the message has an image or another attachment "
-                    "that is none; leave it out."
-                )
-
-
-def _request(
-    messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None
-) -> ChatCompletionRequest[Any]:
-    """mistral-common's request from plain dicts."""
-    # Through JSON: a copy, in which no lone surrogate is left at any depth.
-    plain = json.loads(_encodable(json.dumps([messages, tools], ensure_ascii=False)))
-    for message in plain[0]:
-        if message.get("role") == "tool":
-            message.setdefault("tool_call_id", None)  # v2 has none
-    last = plain[0][-1] if plain[0] else {}
-    going_on = last.get("role") == "assistant" and bool(last.get("prefix"))
-    return ChatCompletionRequest.from_openai(plain[0], plain[1], continue_final_message=going_on)
 
 
 def _digest(path: Path) -> str:

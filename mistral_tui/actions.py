@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Where = Literal[
     "app", "prompt", "menu", "transcript", "message", "find", "save", "tokens", "links",
-    "themes", "history", "settings", "models", "room", "first_run", "help",
+    "themes", "history", "settings", "models", "room", "first_run", "help", "consent", "write",
+    "tools", "tool",
 ]  # fmt: skip
 PLACES: dict[Where, str] = {
     "app": "Anywhere",
@@ -25,6 +26,8 @@ PLACES: dict[Where, str] = {
     "menu": "List above the prompt",
     "transcript": "Conversation",
     "message": "Conversation",
+    "consent": "Tool call that waits",
+    "write": "Words for a tool call",
     "find": "Search in the conversation",
     "save": "Name of a file",
     "tokens": "Token view",
@@ -32,13 +35,20 @@ PLACES: dict[Where, str] = {
     "themes": "Themes",
     "history": "Conversations screen",
     "settings": "Settings screen",
+    "tools": "Tools screen",
+    "tool": "Tool editor",
     "models": "Models screen",
     "room": "Full context",
     "first_run": "First run",
     "help": "Help",
 }
 """What each place is called; two of them are one for the user."""
-FIRST = frozenset(("quit", "command_palette", "settings.keep"))
+FIRST = frozenset(
+    (
+        *("quit", "command_palette", "settings.keep", "write.keep", "write.leave"),
+        *("tool.keep", "tool.leave", "tool.try_out"),
+    )
+)
 """Actions whose keys go before those of what has the focus."""
 
 
@@ -117,6 +127,7 @@ ACTIONS: tuple[Action, ...] = (
        "Temperature and the like, system prompt, presets: of this conversation."),
     _a("tokens", "f2", "Token view",
        "How sure the model was of each token, and what else it might have said."),
+    _a("tools", "f12", "Tools", "What the model may call: enable, write, try out, allow, revoke."),
     _a("models", "f5", "Switch the model", "Go on with another model on this machine."),
     _a("unload", "f8", "Unload the model", "Give its memory back; a restart loads it again."),
     _a("copy_answer", "ctrl+o", "Copy the last answer", "Copy the last answer."),
@@ -185,6 +196,19 @@ ACTIONS: tuple[Action, ...] = (
     _a("menu.take", "tab", "Take", "Take the marked choice."),
     _a("menu.run", "enter", "Take and run", "Take it; a command that lacks nothing is run."),
     _a("menu.leave", "escape", "Close", "Close the list."),
+    # A call that waits for the user.
+    _a("consent.once", "y", "Run once", "Run the call, this once.", hint="run once"),
+    _a("consent.here", "c", "Always here", hint="always here", help=
+       "Run it, and this tool's calls in this conversation from now on."),
+    _a("consent.always", "a", "Always", hint="always", help=
+       "Run it, and this tool's calls from now on, everywhere; the tools screen revokes it."),
+    _a("consent.edit", "e", "Edit the arguments", "Edit the arguments first, then run it.",
+       hint="edit"),
+    _a("consent.by_hand", "h", "Answer by hand", "Write the result yourself.", hint="by hand"),
+    _a("consent.deny", "n d", "Deny", "Do not run it; the model sees your reason.", hint="deny"),
+    _a("consent.leave", "escape", "Later", "Leave it waiting; back to the prompt.", hint="later"),
+    _a("write.keep", "ctrl+s", "Done", "Take what is written."),
+    _a("write.leave", "escape", "Leave", "Leave it; the call still waits."),
     # Lines that ask for a few words.
     _a("find.done", "enter", "Find", "Go to the place that was found."),
     _a("find.leave", "escape", "Leave", "Leave the search."),
@@ -226,6 +250,22 @@ ACTIONS: tuple[Action, ...] = (
     _a("settings.previous", "up", "Field above", "The field above.", call="app.focus_previous"),
     _a("settings.next", "down", "Field below", "The field below.", call="app.focus_next"),
     _a("settings.leave", "escape", "Leave", "Leave everything as it was.", call="dismiss(None)"),
+    _a("tools.enable", "space enter", "Enable", "Enable the tool in this conversation, or not."),
+    _a("tools.up", "up k", "Up", "Mark the tool above."),
+    _a("tools.down", "down j", "Down", "Mark the tool below."),
+    _a("tools.new", "n", "New", "Write a new tool, whose results you type."),
+    _a("tools.edit", "e", "Edit", "Edit the definition of the marked tool."),
+    _a("tools.try_out", "t", "Try out", "Call the marked tool with arguments that you write."),
+    _a("tools.delete", "d delete", "Delete", "Delete the marked tool's file."),
+    _a("tools.revoke", "r", "Revoke", "Have the marked tool ask again before it runs."),
+    _a("tools.server", "s", "Server",
+       "Start or restart the marked tool's MCP server; allow one that a project brings."),
+    _a("tools.choice", "c", "Tool choice", "Whether the model calls: as it likes, never, always."),
+    _a("tools.reload", "f5", "Look again", "Read files, modules and servers again."),
+    _a("tools.leave", "escape f12 q", "Leave", "Back to the conversation."),
+    _a("tool.keep", "ctrl+s", "Save", "Save the definition."),
+    _a("tool.try_out", "ctrl+r", "Call", "Call the tool with these arguments."),
+    _a("tool.leave", "escape", "Leave", "Leave it as it was."),
     _a("models.open", "enter", "Switch", "Go on with the marked model."),
     _a("models.up", "up k", "Up", "Mark the model above.", call="cursor(-1)"),
     _a("models.down", "down j", "Down", "Mark the model below.", call="cursor(1)"),

@@ -20,12 +20,12 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import TextArea
 
-from mistral_tui import keys, paths
+from mistral_tui import keys
 from mistral_tui.actions import ACTIONS, BY_ID, bindings, key_of
-from mistral_tui.choices import ModelChoice, SamplingChoice
+from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
 from mistral_tui.sanitize import sanitize
 from mistral_tui.sending import Sender
-from mistral_tui.tree_actions import TreeActions
+from mistral_tui.tool_actions import ToolActions
 from mistral_tui.widgets.hints import Hints
 from mistral_tui.widgets.prompt import Prompt
 from mistral_tui.widgets.queue import QueueLines
@@ -53,7 +53,7 @@ _ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "edit_prompt", "fo
 }
 
 
-class ChatApp(TreeActions):
+class ChatApp(ToolActions):
     """The chat. Its return value is the exit code."""
 
     TITLE = "mistral-tui"
@@ -70,6 +70,7 @@ class ChatApp(TreeActions):
         reopen: bool = False,
         resume: str = "",
         theme_name: str = "",
+        tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         keys.use({})
@@ -77,6 +78,7 @@ class ChatApp(TreeActions):
         self._connect = connect
         self._sampling = sampling
         self._system_prompt = system_prompt
+        self._tools = tools
         self._reopen = reopen
         self._resume = resume
         self._draft_timer: Timer | None = None
@@ -147,7 +149,10 @@ class ChatApp(TreeActions):
             choice=replace(self._choice.filled(config.values), model=model),
             sampling=self._sampling,
             system_prompt=self._system_prompt,
+            tools=self._tools,
+            toolbox=rest.toolbox(config, self._tools),
         )
+        await self.session.load_permissions()
         self.transcript = rest.Transcript(id="transcript")
         main, hints = self.screen_stack[0], Hints()
         await main.query_one("#view").mount(self.transcript, before=0)
@@ -232,6 +237,7 @@ class ChatApp(TreeActions):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.session.stop(), 2)
         await self.client.close()
+        await self.session.close_tools()
         with contextlib.suppress(TimeoutError):  # what a hanging engine had said is saved now
             await asyncio.wait_for(self.session.stop(), 2)
         with contextlib.suppress(*self._backstage.TROUBLES):
@@ -250,6 +256,10 @@ class ChatApp(TreeActions):
             self._sender.ended(event.status)
         elif isinstance(event, self._backstage.ContextFull):
             self.ask_for_room(event.tokens, event.context)
+        elif isinstance(event, self._backstage.CallsWait):
+            self.show_waiting(event.calls)
+        elif isinstance(event, self._backstage.Settled):
+            self._sender.next()
 
     async def _purge(self) -> None:
         """Conversations that were deleted a month ago go for good."""
@@ -325,8 +335,9 @@ class ChatApp(TreeActions):
             self.start(self._load())
 
     def action_focus_other(self) -> None:
-        """From the prompt to the conversation, or back."""
-        self.screen.focus_next()
+        """From the prompt to the conversation, or back; a call that waits goes before."""
+        if not self.to_consent():
+            self.screen.focus_next()
 
     def action_help_quit(self) -> None:
         """On Ctrl+C with nothing to copy: say how to leave."""
@@ -354,26 +365,6 @@ class ChatApp(TreeActions):
         if self._driver is not None:
             self.call_from_thread(self._driver.write, sequence)
 
-    def action_help(self) -> None:
-        """Keys, and what is running."""
-        from mistral_tui.screens.help import HelpScreen
-
-        facts = [("Log", str(paths.log_dir() / "engine.log"))]
-        facts.append(("Saved in", str(paths.database_path())))
-        if self.begun and (card := self.session.card):
-            facts = [
-                ("Model", card.path),
-                ("Tokenizer", card.tokenizer),
-                (
-                    "Runs on",
-                    f"{card.device}, {card.dtype}, {card.attention}; {card.threads} CPU threads",
-                ),
-                *([("Adapter", card.adapter)] if card.adapter else []),
-                *(("Note", note) for note in card.notes),
-                *facts,
-            ]
-        self.push_screen(HelpScreen(facts))
-
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         for action in ACTIONS:
             if action.palette:
@@ -395,6 +386,7 @@ def run(
     reopen: bool = False,
     resume: str = "",
     theme: str = "",
+    tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
 ) -> int:
     """Open the chat and stay in it; returns the exit code.
 
@@ -408,6 +400,7 @@ def run(
         reopen=reopen,
         resume=resume,
         theme_name=theme,
+        tools=tools,
     )
 
     async def stay() -> int:

@@ -11,7 +11,9 @@ from typing import Any
 
 from inference import api
 from inference.api import Failed, Finished, Tokens
-from mistral_tui.conversation import CANDIDATES, Session
+from mistral_tui import call_states, prompts
+from mistral_tui.calling import Calling
+from mistral_tui.conversation import CANDIDATES
 from mistral_tui.happenings import Note, Trouble
 from mistral_tui.history.schema import Message, StoreError
 from mistral_tui.history.tree import Deletion
@@ -20,7 +22,7 @@ from mistral_tui.tokens import Record, known, record, so_far
 _MOST_UNDO = 100
 
 
-class Branches(Session):
+class Branches(Calling):
     """A session whose messages can be edited, answered again, walked and taken away."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -69,9 +71,10 @@ class Branches(Session):
         await self.stop()
         message = self._in_view(message_id)
         new = await self._store.edit_message(message.id, text)
-        if new.role == "user":  # the view follows its answer
+        if new.role in ("user", "tool"):  # the view follows its answer
             await self._show(message.conversation_id)
-            await self._answer_soon()
+            if not call_states.pending(self.messages):
+                await self._answer_soon()
         else:
             await self._show(message.conversation_id, new.id)
 
@@ -80,7 +83,7 @@ class Branches(Session):
         await self.stop()
         reply = self._reply(message_id)
         if reply is None or reply.parent_id is None:
-            if self.messages and self.messages[-1].role == "user":
+            if self.messages and self.messages[-1].role in ("user", "tool"):
                 await self._answer_soon()  # it never had one
             return
         await self._store.set_active_leaf(reply.conversation_id, reply.parent_id)
@@ -88,10 +91,17 @@ class Branches(Session):
         await self._answer_soon()
 
     async def go_on(self) -> None:
-        """Let the model go on with the last answer from where it ends."""
+        """Let the model go on with the last answer from where it ends, or with what came of its
+        calls."""
         await self.stop()
-        if self.messages and self.messages[-1].role == "assistant":
-            await self._answer_soon()
+        if not self.messages or self.messages[-1].role not in ("assistant", "tool"):
+            return
+        if call_states.pending(self.messages):
+            self._tell(Note("Its calls wait for you first."))
+            self._tell_waiting()
+            return
+        self._rounds_since = self.messages[-1].id
+        await self._answer_soon()
 
     async def walk(self, message_id: int, step: int) -> bool:
         """Bring the version before (-1) or after (+1) a message into view; False at the end."""
@@ -175,7 +185,9 @@ class Branches(Session):
         branch = self.messages[: self.messages.index(message) + 1]
         asked = self._generate(request_id, branch)
         request = api.Measure(
-            request_id, asked.messages, asked.instruct, asked.safe_prompt, candidates=CANDIDATES
+            *(request_id, asked.messages, asked.instruct, asked.safe_prompt),
+            candidates=CANDIDATES,
+            tools=prompts.tools_of(branch),
         )
         told: list[Tokens] = []
         last: api.Event | None = None
@@ -220,6 +232,8 @@ class Branches(Session):
                 sampling=replace(known.sampling, seed=known.seed, max_tokens=len(known.ids)),
                 slot="replay",
                 candidates=0,
+                tools=prompts.tools_of((*before, reply)),
+                tool_choice=str(reply.meta.get("tool_choice", "auto")),
             )
             ids: list[int] = []
             last: api.Event | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inference.api import LoadModel, ModelCard, SamplingParams
+    from mistral_tui.tools.definition import Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,16 @@ class ModelChoice:
             lora=self.lora,
             fetch=fetch,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsChoice:
+    """Tools the user said, by name (None: nothing was said), what files among them define, and
+    whether the model must call them."""
+
+    names: tuple[str, ...] | None = None
+    choice: str | None = None
+    definitions: tuple[Definition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from mistral_tui import config_command, options, sessions
+from mistral_tui import config_command, options, sessions, tool_options
 from mistral_tui.launch import (
     COMMANDS,
     STARTER,
@@ -25,7 +25,7 @@ from mistral_tui.launch import (
 
 if TYPE_CHECKING:
     from mistral_tui import headless
-    from mistral_tui.choices import ModelChoice, SamplingChoice
+    from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
 
 # Options of the chat that take no value; every other option takes one.
 _FLAGS = {
@@ -117,6 +117,10 @@ def chat(
             help="Without: no chat layout, the text is continued, as base models want it.",
         ),
     ] = True,
+    tools: options.Tools = None,
+    tool_choice: options.ToolChoice = None,
+    allow_tool: options.AllowTool = None,
+    tool_result: options.ToolResult = None,
     lora: options.Lora = "",
     attention: options.Attention = "auto",
     device: options.Device = "auto",
@@ -158,10 +162,12 @@ def chat(
     )
     _check(sampling)
     choice = _choice(model, device, dtype, threads, attention, lora, instruct=instruct)
+    said = tool_options.given(tools, tool_choice)
     if prompt is not None:
-        _print_answer(choice, sampling, prompt, system, as_json)
-    if as_json:
-        usage("--json goes with -p.")
+        headless_only = (said, allow_tool, tool_result)
+        _print_answer(choice, sampling, prompt, system, as_json, headless_only)
+    if as_json or allow_tool or tool_result:
+        usage("--json, --allow-tool and --tool-result go with -p.")
     if resume and continue_:
         usage("Give one of --resume and --continue.")
     open_chat(
@@ -171,6 +177,7 @@ def chat(
         reopen=continue_,
         resume=sessions.full_id(_text(resume)) if resume else "",
         theme=theme,
+        tools=said,
     )
 
 
@@ -298,6 +305,7 @@ def _print_answer(
     prompt: str,
     system: str,
     as_json: bool,
+    tools: tuple[ToolsChoice, list[str] | None, list[str] | None],
 ) -> NoReturn:
     from mistral_tui import headless, paths
     from mistral_tui.config import file as config
@@ -314,6 +322,7 @@ def _print_answer(
         fail(str(error))
     for problem in settings.problems:
         typer.echo(f"mistral-tui: {problem}", err=True)
+    asked_tools = tool_options.headless(*tools, now)
     choice = choice.filled(settings.values)
     named = bool(choice.model)  # the starter asked for by name: consent to its download
     piped = _piped()
@@ -329,6 +338,7 @@ def _print_answer(
             system=_text(system),
             as_json=as_json,
             fetch=choice.model == STARTER and named,
+            tools=asked_tools,
         ),
         choice,
     )

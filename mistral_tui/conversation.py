@@ -12,7 +12,8 @@ from typing import Any
 
 from inference import api
 from inference.api import Failed, Finished, ModelCard, Tokens
-from mistral_tui.choices import ModelChoice, SamplingChoice
+from mistral_tui import prompts
+from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
 from mistral_tui.config.file import Config
 from mistral_tui.config.layers import ConversationSettings
 from mistral_tui.config.tuning import Tuning
@@ -55,11 +56,12 @@ class Session:
         sampling: SamplingChoice = SamplingChoice(),  # noqa: B008 (frozen)
         system_prompt: str = "",
         config: Config | None = None,
+        tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
     ) -> None:
         self._store = store
         self._client = client
         self._tell = tell
-        self.tuning = Tuning(sampling, system_prompt, config)
+        self.tuning = Tuning(sampling, system_prompt, config, tools)
         self._changed: list[str] = []  # settings, since the last message
         self._turn: Turn | None = None
         self._request = 0  # of the turn that is under way; 0: there is none
@@ -270,9 +272,8 @@ class Session:
         for message in self.messages if branch is None else branch:
             if message.dropped:
                 continue
-            known = message.realization(self.card.fingerprint)
-            ids, fingerprint = (known.ids, known.fingerprint) if known else ((), "")
-            messages.append(api.Message(message.role, message.text, ids, fingerprint))
+            messages.append(prompts.as_told(message, self.card.fingerprint))
+        tools, choice = self._tools(branch)
         return api.Generate(
             request_id,
             tuple(messages),
@@ -281,7 +282,13 @@ class Session:
             instruct=self.choice.instruct,
             safe_prompt=self.tuning.safe_prompt,
             candidates=CANDIDATES,
+            tools=tools,
+            tool_choice=choice,
         )
+
+    def _tools(self, branch: Sequence[Message] | None) -> tuple[tuple[api.Tool, ...], str]:
+        """The tools that the model may call in its answer to a branch, and whether it must."""
+        return (), "auto"
 
     async def _answer(self) -> None:
         """Have the last message answered; a reply is gone on with."""
@@ -291,13 +298,14 @@ class Session:
         self._request = self._request or self._client.next_id()
         request = self._generate(self._request)
         try:
-            reply = await self._begin_reply(self.conversation, self.card, request.sampling)
+            reply = await self._begin_reply(self.conversation, self.card, request)
         except StoreError as error:
             self._over(request.id)
             await self.take_back()
             self._tell(Trouble(str(error)))
             return
-        turn = self._turn = Turn(reply, self.card.fingerprint)
+        taken = [call.id for message in self.messages for call in message.calls]
+        turn = self._turn = Turn(reply, self.card.fingerprint, taken)
         self._tell(ReplyBegan(reply, self.siblings.get(reply.id)))
         saver = asyncio.create_task(
             turn.save_regularly(self._store, self._tell), name="save the reply"
@@ -310,7 +318,8 @@ class Session:
                         self._tell(ReplyProgress(reply.id, event.done, event.total, event.reused))
                     case Tokens():
                         turn.add(event)
-                        self._tell(ReplyText(reply.id, event.text, turn.count, event.thinking))
+                        told = event.text, turn.count, event.thinking, event.calls
+                        self._tell(ReplyText(reply.id, *told))
                 last = event
         finally:
             saver.cancel()
@@ -324,15 +333,16 @@ class Session:
             await self._failed(last, answered=ended.kept)
 
     async def _begin_reply(
-        self, conversation: Conversation, card: ModelCard, sampling: api.SamplingParams
+        self, conversation: Conversation, card: ModelCard, request: api.Generate
     ) -> Message:
         last = self.messages[-1]
-        facts: dict[str, Any] = {"fingerprint": card.fingerprint, "sampling": sampling}
+        facts: dict[str, Any] = {"fingerprint": card.fingerprint, "sampling": request.sampling}
         if last.role == "assistant":
             reply = await self._store.continue_reply(last.id, **facts)
             self.messages.pop()  # it comes back at its end
         else:
-            reply = await self._store.begin_reply(conversation.id, last.id, **facts)
+            meta = prompts.tools_noted(self.messages, request)
+            reply = await self._store.begin_reply(conversation.id, last.id, meta=meta, **facts)
         if conversation.model_name != card.name:  # begun before it was loaded, or by another
             self.conversation = await self._store.update_conversation(
                 conversation.id, model_name=card.name, model_path=card.path

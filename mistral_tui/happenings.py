@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from inference.api import ModelCard, Timings, Usage
+from inference.api import CallPiece, ModelCard, Timings, Usage
+from inference.calls import ToolCall
 from mistral_tui.history.schema import Conversation, FinalStatus, Message
 from mistral_tui.history.tree import Siblings
 
@@ -55,6 +56,7 @@ class ReplyText:
     text: str
     tokens: int  # generated so far
     thinking: str = ""  # before the text
+    calls: tuple[CallPiece, ...] = ()  # after the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,49 @@ class ReplyEnded:
     reason: str = ""
     usage: Usage | None = None
     timings: Timings | None = None
+
+
+CallState = Literal["waiting", "running", "done", "denied", "unrun"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallIs:
+    """A tool call of a message in view, its `number`th, and what has become of it. `asked`: the
+    arguments that the user put in the place of the model's. `unrun`: nothing will come of it."""
+
+    message_id: int
+    number: int
+    call: ToolCall
+    state: CallState
+    result: str = ""
+    error: bool = False
+    note: str = ""  # who allowed it, how long it took
+    asked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A call that the user has to decide on, or answer by hand (`by_hand`: no one else can).
+    `problem`: why it cannot be run as it is."""
+
+    message_id: int
+    number: int
+    call: ToolCall
+    source: str = ""
+    by_hand: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallsWait:
+    """The calls that wait for the user now, in order; none: nothing waits any more."""
+
+    calls: tuple[Waiting, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Nothing is under way any more: no answer, no call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +174,9 @@ Happening = (
     Opened
     | Said
     | TakenBack
+    | CallIs
+    | CallsWait
+    | Settled
     | _Reply
     | EngineChanged
     | Loading

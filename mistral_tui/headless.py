@@ -12,11 +12,12 @@ import signal
 import stat
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from inference.api import (
+    CallPiece,
     Failed,
     FillInMiddle,
     Finished,
@@ -30,6 +31,9 @@ from inference.api import (
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import EngineClient, LocalEngine
 from mistral_tui.sanitize import StreamSanitizer, sanitize
+
+if TYPE_CHECKING:
+    from mistral_tui.headless_tools import Tools
 
 INTERRUPTED = 130
 _MOST_INPUT = 64 << 20
@@ -45,6 +49,7 @@ class Ask:
     system: str = ""
     as_json: bool = False
     fetch: bool = False
+    tools: Tools | None = None
 
     async def do(self, client: EngineClient) -> int:
         """Answer."""
@@ -125,11 +130,37 @@ async def _answer(ask: Ask, client: EngineClient) -> int:
         ask.sampling.over(card.sampling),
         instruct=ask.choice.instruct,
     )
+    if ask.tools is not None:
+        return await _answer_with_tools(ask, ask.tools, request, card, load_s, client)
     reply = await stream(request, client, show=not ask.as_json)
     if isinstance(reply, Failed):
         return failed(reply)
     if ask.as_json:
         print_line(sys.stdout, json.dumps(result(card, load_s, reply)))
+    return 0
+
+
+async def _answer_with_tools(
+    ask: Ask, tools: Tools, request: Generate, card: ModelCard, load_s: float, client: EngineClient
+) -> int:
+    from mistral_tui.headless_tools import Rounds, TooManyRounds
+    from mistral_tui.tools.errors import ToolError
+
+    rounds = Rounds(tools, card, client)
+    try:
+        reply = await rounds.answer(request, show=not ask.as_json)
+    except (ToolError, TooManyRounds) as error:
+        print_line(sys.stderr, f"mistral-tui: {sanitize(str(error))}")
+        return 1
+    if isinstance(reply, Failed):
+        return failed(reply)
+    if ask.as_json:
+        calls = {"tool_calls": [called.as_json() for called in rounds.called]}
+        print_line(sys.stdout, json.dumps(result(card, load_s, reply) | calls))
+    if rounds.unfinished:
+        said = "The model's call was not finished and not run; --max-tokens gives it more room."
+        print_line(sys.stderr, f"mistral-tui: {said}")
+        return 1
     return 0
 
 
@@ -141,6 +172,7 @@ class Reply:
     text: str
     ids: list[int]
     logprobs: list[float]
+    calls: list[CallPiece] = field(default_factory=list)
 
 
 async def stream(
@@ -151,6 +183,7 @@ async def stream(
     out = _Printer(sys.stdout)
     ids: list[int] = []
     logprobs: list[float] = []
+    calls: list[CallPiece] = []
     last: Finished | Failed | None = None
     try:
         async for event in client.submit(request):
@@ -159,6 +192,7 @@ async def stream(
                     text.append(event.text)
                     ids.extend(event.ids)
                     logprobs.extend(event.logprobs)
+                    calls.extend(event.calls)
                     if show:
                         out.feed(event.text)
                 case Finished() | Failed():
@@ -168,7 +202,7 @@ async def stream(
     assert last is not None
     if isinstance(last, Failed):
         return last
-    return Reply(last, "".join(text), ids, logprobs)
+    return Reply(last, "".join(text), ids, logprobs, calls)
 
 
 async def load(

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from mistral_tui.choices import ModelChoice, SamplingChoice
+from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
 
 STARTER = "starter"
 COMMANDS = ("chat", "pull", "demo", "fim", "models", "sessions", "config")
@@ -30,6 +30,7 @@ def open_chat(
     reopen: bool = False,
     resume: str = "",
     theme: str = "",
+    tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
 ) -> NoReturn:
     """The chat, until the user leaves it."""
     if choice.model not in ("", STARTER):
@@ -50,6 +51,7 @@ def open_chat(
             reopen=reopen,
             resume=resume,
             theme=theme,
+            tools=tools,
         )
     except FolderError as error:
         fail(str(error))

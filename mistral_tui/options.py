@@ -54,3 +54,26 @@ Lora = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")]
+Tools = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tools",
+        metavar="WHICH",
+        help="Tools that the model may call: a JSON or TOML file, or the name of one that is "
+        "known. Can be given several times.",
+    ),
+]
+ToolChoice = Annotated[
+    str | None,
+    typer.Option(metavar="HOW", help="auto, none, any (call something), or the name of a tool."),
+]
+AllowTool = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="With -p: this tool runs unasked; all others are denied."),
+]
+ToolResult = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE", help="With -p: what calls of this tool get, in place of running it."
+    ),
+]

@@ -10,7 +10,9 @@ from textual.screen import Screen
 
 from inference.api import ModelCard, Timings, Usage
 from mistral_tui.actions import key_of
+from mistral_tui.call_view import CallView, of_message, states_of
 from mistral_tui.happenings import (
+    CallIs,
     EngineChanged,
     Happening,
     Loading,
@@ -28,6 +30,7 @@ from mistral_tui.happenings import (
 from mistral_tui.history.schema import Message, Status
 from mistral_tui.history.tree import Siblings
 from mistral_tui.sanitize import one_line
+from mistral_tui.widgets.call_entry import CallEntry
 from mistral_tui.widgets.entry import TranscriptItem
 from mistral_tui.widgets.status import StatusLine
 from mistral_tui.widgets.transcript import Transcript
@@ -52,6 +55,7 @@ class Presenter:
         self._transcript = screen.query_one(Transcript)
         self._status = screen.query_one(StatusLine)
         self._welcome = screen.query_one(Welcome)
+        self._calls = CallView(self._transcript)
         self._card: ModelCard | None = None
         self._first_token = 0.0
         self._reading_since = 0.0
@@ -68,7 +72,7 @@ class Presenter:
                 self._transcript.follow()
             case TakenBack():
                 for message_id in event.message_ids:
-                    self._transcript.discard(str(message_id))
+                    self._transcript.discard_if_there(str(message_id))
                 self._talking(bool(self._transcript.keys))
             case ReplyBegan():
                 self._first_token = 0.0
@@ -76,6 +80,7 @@ class Presenter:
                 title = _titled(name, event.siblings)
                 key = _key(event.message)
                 self._transcript.discard_if_there(key)  # one that is gone on with
+                self._calls.begin(event.message.id)
                 text, thinking = event.message.text, event.message.thinking
                 self._transcript.add(key, "assistant", text, title=title, thinking=thinking)
                 self._status.show(answering=True, tokens=0, rate=0.0, prompt=0, prefilled=0)
@@ -85,6 +90,8 @@ class Presenter:
                 self._show_text(event)
             case ReplyEnded():
                 self._show_end(event)
+            case CallIs():
+                self._calls.show(event)
             case EngineChanged():
                 self._show_engine(event)
             case Loading():
@@ -124,8 +131,11 @@ class Presenter:
             self._transcript.choose(str(event.focus))
         self._status.show(used=0, rate=0.0, ttft=0.0, reused=0, answering=False)
 
-    def _items(self, event: Opened, name: str) -> Iterator[TranscriptItem]:
+    def _items(self, event: Opened, name: str) -> Iterator[TranscriptItem | CallEntry]:
+        states = states_of(event)
         for message in event.messages:
+            if message.role == "tool":
+                continue  # it stands with its call
             changed = (message.settings or {}).get("changed")
             if isinstance(changed, list) and changed:  # a line from the disk may be anything
                 line = one_line(", ".join(map(str, changed)), _MOST)
@@ -140,6 +150,7 @@ class Presenter:
                 dim=message.dropped,
                 thinking=message.thinking,
             )
+            yield from of_message(message, states)
 
     def _show_prefill(self, event: ReplyProgress) -> None:
         self._status.show(prefilled=event.done, prompt=event.total, reused=event.reused)
@@ -164,6 +175,8 @@ class Presenter:
             self._transcript.think(key, event.thinking)
         if event.text:
             self._transcript.append(key, event.text)
+        if event.calls:
+            self._calls.written(event.message_id, event.calls)
         if not self._first_token:
             self._first_token = now
         seconds = now - self._first_token
@@ -177,6 +190,7 @@ class Presenter:
             self._transcript.finish(key, _footnote(event.status, event.reason, event.saved))
         else:
             self._transcript.discard(key)
+        self._calls.ended(event.message_id, event.status != "complete")
         self._show_figures(event.usage, event.timings)
 
     def _show_figures(self, usage: Usage | None, timings: Timings | None) -> None:

@@ -109,10 +109,13 @@ class Conversing(Branches):
         """How long the prompt of a branch is; guessed high where it is short anyway."""
         assert self.card is not None
         request = self._generate(self._client.next_id(), branch)
-        guess = int(sum(len(m.ids) or len(m.text) / _CHARACTERS + 8 for m in request.messages))
+        guess = int(sum(len(m.ids) or _length(m) / _CHARACTERS + 8 for m in request.messages))
+        guess += int(sum(len(t.description) + len(t.parameters) for t in request.tools) / 2)
         if guess < _COUNT_FROM * self.card.context and not exactly:
             return guess
-        asked = api.CountTokens(request.id, request.messages, request.instruct, request.safe_prompt)
+        asked = api.CountTokens(
+            *(request.id, request.messages, request.instruct, request.safe_prompt, request.tools)
+        )
         async for event in self._client.submit(asked):
             if isinstance(event, Counted):
                 return event.tokens
@@ -154,6 +157,7 @@ class Conversing(Branches):
             messages=(*request.messages, api.Message("user", _ASK_SUMMARY)),
             sampling=replace(request.sampling, max_tokens=_SUMMARY_TOKENS),
             slot="summary",
+            tools=(),
         )
         text, last = "", None
         try:
@@ -168,3 +172,7 @@ class Conversing(Branches):
             return ""
         stopped = isinstance(last, Finished) and last.reason == "cancelled"
         return "" if stopped else text.strip()
+
+
+def _length(message: api.Message) -> int:
+    return len(message.text) + sum(len(c.name) + len(c.arguments) + 40 for c in message.calls)

@@ -25,7 +25,7 @@ class Sender:
     def busy(self) -> bool:
         """Whether a message has to wait for its turn."""
         session = self._app.session
-        return self._sending or session.answering or session.waiting
+        return self._sending or session.answering or session.waiting or session.deciding
 
     def command(self, text: str) -> bool:
         """Run the command that `text` is; False if it is a message."""
@@ -55,7 +55,7 @@ class Sender:
         if (edited := app.editing) is not None:
             app.leave_editing()
             self._say_soon(text, edited=edited)
-        elif self.busy:
+        elif self.busy and not app.session.deciding:  # then it is said in place of the calls
             app.prompt.queue.add(text)
         else:
             self._say_soon(text)
@@ -69,7 +69,7 @@ class Sender:
         """An answer ended. Only a good end lets the queue go on by itself: what was written with
         another answer in mind shall not go out behind the user's back."""
         if status in ("complete", "length"):
-            self.next()
+            self.next()  # unless calls wait
         else:
             self._app.prompt.queue.hold()
 

@@ -55,7 +55,7 @@ class TokenActions(ViewActions):
         running = session.running_message_id
         answers = [m.id for m in session.messages if m.role == "assistant"]
         answers += [running] if running is not None else []
-        chosen = (key for key in answers if str(key) == self.transcript.cursor)
+        chosen = (key for key in answers if str(key) == self.transcript.message)
         return next(chosen, answers[-1] if answers else None)
 
     def _length(self, message_id: int) -> int:

@@ -31,16 +31,18 @@ class TreeActions(Reading):
         """The message under the cursor, else the last one of these roles."""
         messages = self.session.messages
         for message in messages:
-            if str(message.id) == self.transcript.cursor:
+            if str(message.id) == self.transcript.message:
                 return message if message.role in roles else None
         return next((m for m in reversed(messages) if m.role in roles), None)
 
     def action_edit_message(self) -> None:
         """Bring the chosen message, else the user's last one, into the prompt."""
         role = ("user", "assistant") if self.transcript.cursor else ("user",)
-        message = self._chosen(*role)
+        on_call = self.transcript.cursor.startswith("call-")
+        message = self._result_under_cursor() if on_call else self._chosen(*role)
         if message is None:
-            self.notify("There is no message to edit yet.", markup=False)
+            what = "result" if on_call else "message"
+            self.notify(f"There is no {what} to edit yet.", markup=False)
             return
         if self.editing is None:
             self._set_aside = self.prompt.full_text
@@ -49,9 +51,21 @@ class TreeActions(Reading):
         send, leave = key_of("send"), key_of("stop")
         sends = f"Editing an earlier message: {send} sends it anew"
         keeps = f"Editing an answer: {send} keeps it beside the old one"
-        what = sends if message.role == "user" else keeps
+        redoes = f"Editing the result of a call: {send} has it answered anew"
+        what = {"user": sends, "tool": redoes}.get(message.role, keeps)
         self.prompt.border_title = f"{what}, {leave} leaves it as it was"
         self.prompt.focus()
+
+    def _result_under_cursor(self) -> Message | None:
+        """What came of the call that the cursor is on."""
+        from mistral_tui import call_states
+
+        cursor = self.transcript.cursor
+        for state in call_states.states(self.session.messages):
+            if cursor == f"call-{state.message_id}-{state.number}":
+                known = (m for m in self.session.messages if m.role == "tool")
+                return next((m for m in known if m.call_id == state.call.id), None)
+        return None
 
     def leave_editing(self) -> bool:
         """Give the prompt its own text back; False if nothing was edited."""
@@ -65,7 +79,7 @@ class TreeActions(Reading):
 
     async def send_edited(self, message: Message, text: str) -> None:
         """The edited text in the place of the message."""
-        if text != message.text or message.role == "user":
+        if text != message.text or message.role != "assistant":
             await self.session.edit(message.id, text)
 
     def action_history(self) -> None:
@@ -137,7 +151,9 @@ class TreeActions(Reading):
     async def _walk(self, step: int) -> None:
         siblings = self.session.siblings
         several = [m.id for m in self.session.messages if siblings.get(m.id, _One).count > 1]
-        chosen = [key for key in several if str(key) == self.transcript.cursor]
+        result = self._result_under_cursor()
+        here = str(result.id) if result is not None else self.transcript.message
+        chosen = [key for key in several if str(key) == here]
         target = chosen or several[-1:]
         if not target:
             self.notify("No message here has another version.", markup=False)
@@ -195,8 +211,29 @@ class TreeActions(Reading):
 
     def action_copy_branch(self) -> None:
         """The branch in view as a conversation of its own."""
-        cursor = self.transcript.cursor
-        self.start(self.session.copy_branch(int(cursor) if cursor else None))
+        chosen = self.transcript.message
+        self.start(self.session.copy_branch(int(chosen) if chosen.isdecimal() else None))
+
+    def action_help(self) -> None:
+        """Keys, and what is running."""
+        from mistral_tui import paths
+        from mistral_tui.screens.help import HelpScreen
+
+        facts = [("Log", str(paths.log_dir() / "engine.log"))]
+        facts.append(("Saved in", str(paths.database_path())))
+        if self.begun and (card := self.session.card):
+            facts = [
+                ("Model", card.path),
+                ("Tokenizer", card.tokenizer),
+                (
+                    "Runs on",
+                    f"{card.device}, {card.dtype}, {card.attention}; {card.threads} CPU threads",
+                ),
+                *([("Adapter", card.adapter)] if card.adapter else []),
+                *(("Note", note) for note in card.notes),
+                *facts,
+            ]
+        self.push_screen(HelpScreen(facts))
 
     def action_replay(self) -> None:
         """Compute the chosen answer again and compare."""

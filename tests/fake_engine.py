@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from inference.api import (
+    CallPiece,
     Candidate,
     Counted,
     CountTokens,
@@ -82,6 +83,8 @@ class Reply:
 
     words: Sequence[str] = ("Hello", " there", ".")
     thinking: Sequence[str] = ()  # before the words
+    calls: Sequence[tuple[str, str]] = ()  # after the words: (name, arguments)
+    breaks: bool = False  # the last call is not finished
     sure: Sequence[float] = (0.97, 0.75, 0.45, 0.2, 0.04)  # of each token in turn
     pause: float = 0.0
     gate: asyncio.Event | None = None
@@ -242,6 +245,12 @@ class FakeEngine:
                 event = replace(event, text=word)
             yield event
             count += 1
+        for index, call in enumerate(() if stopped else reply.calls):
+            broken = reply.breaks and index == len(reply.calls) - 1
+            for piece in pieces(index, *call, broken=broken):
+                event = tokens(request, reply, 100 + count, count, "")
+                yield replace(event, calls=(piece,))
+                count += 1
         if reply.holds_at == len(reply.words) and not stopped:
             stopped = await self._hold(request, reply, reply.release)
         if reply.lost and not stopped:
@@ -275,6 +284,17 @@ def tokens(request: Generate | Measure, reply: Reply, token: int, place: int, wo
     told.sort(key=lambda candidate: -candidate.logprob)
     places = (tuple(told),) if request.candidates else ()
     return Tokens(request.id, (token,), (math.log(sure),), "", "", places)
+
+
+def pieces(index: int, name: str, arguments: str, *, broken: bool = False) -> Iterator[CallPiece]:
+    """A call as a model writes it."""
+    yield CallPiece(index, "begun", name=name)
+    for at in range(0, len(arguments), 5):
+        yield CallPiece(index, "arguments", arguments[at : at + 5])
+    if broken:
+        yield CallPiece(index, "broken", f"{name} {arguments}", reason="it breaks off")
+    else:
+        yield CallPiece(index, "finished", arguments, name, f"call{index:05}")
 
 
 def card(**changes: object) -> ModelCard:

@@ -16,6 +16,8 @@ import tiny
 from fake_engine import FakeEngine, Load, Reply, ask, card, screen_text, wait_until
 from mistral_tui import catalog
 from mistral_tui.app import ChatApp
+from mistral_tui.choices import ToolsChoice
+from mistral_tui.tools.definition import Definition
 
 ANSWER = """\
 # Merging two branches
@@ -128,6 +130,61 @@ async def thinking_unfolded(pilot: Pilot[int], app: ChatApp) -> None:
     await ask(pilot, "How do I merge?")
     await pilot.press("tab", "z")
     await shown(pilot, "▾ Thought")
+
+
+WEATHER = Definition(
+    "get_weather",
+    "The current weather of a city.",
+    {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "description": "The city and its country"},
+            "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
+        },
+        "required": ["city"],
+    },
+    source="tools/get_weather.json",
+)
+TOOLS = ToolsChoice(("get_weather", "calculate"), None, (WEATHER,))
+
+
+def caller() -> FakeEngine:
+    paris = ("get_weather", '{"city": "Paris, France", "unit": "celsius"}')
+    made = [paris, ("calculate", '{"expression": "(22 - 32) * 5 / 9"}')]
+    replies = [
+        Reply(words("Let me look that up."), calls=made),
+        Reply(words("It is 22 °C in Paris; the rest was not worked out.")),
+    ]
+    return FakeEngine(replies, [Load(card=card(capabilities=("instruct", "tools")))])
+
+
+async def call(pilot: Pilot[int], app: ChatApp) -> None:
+    app.prompt.put("What is the weather in Paris?")
+    await pilot.press("enter")
+    await wait_until(pilot, lambda: app._consent is not None and app._consent.has_focus)
+
+
+@scene(caller, tools=TOOLS)
+async def a_call_waits(pilot: Pilot[int], app: ChatApp) -> None:
+    await call(pilot, app)
+    await shown(pilot, "get_weather waits for its result")
+
+
+@scene(caller, tools=TOOLS)
+async def calls_answered(pilot: Pilot[int], app: ChatApp) -> None:
+    await call(pilot, app)
+    first, second = (one for one in app.session.waiting_calls)
+    await app.session.answer_call(first, '{"celsius": 22, "sky": "clear"}')
+    await app.session.deny_call(second, "not needed")
+    await shown(pilot, "not worked out")
+    await wait_until(pilot, lambda: not app.session.answering)
+
+
+@scene(caller, tools=TOOLS)
+async def the_tools(pilot: Pilot[int], app: ChatApp) -> None:
+    await pilot.press("f12")
+    await shown(pilot, "get_weather", "calculate")
+    await wait_until(pilot, lambda: "Looking" not in screen_text(app))
 
 
 @scene(lambda: FakeEngine([Reply(words("A first"), fails=("memory", "The memory is full."))]))

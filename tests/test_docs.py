@@ -10,6 +10,12 @@ from mistral_tui.actions import markdown_list, markdown_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+FOLDERS = (
+    "inference",
+    "inference/constrained",
+    "mistral_tui",
+    *(f"mistral_tui/{n}" for n in ("config", "history", "tools")),
+)
 
 
 def test_the_table_of_keys_is_the_registry() -> None:
@@ -26,7 +32,7 @@ def test_the_page_of_all_keys_is_the_registry() -> None:
 def test_the_python_examples_run(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path / "7B")
     examples = re.findall(r"```python\n(.*?)```", README, re.S)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for code in examples:
         assert "~/models/7B" in code
         exec(compile(code.replace("~/models/7B", str(folder)), "README", "exec"), {})
@@ -47,7 +53,7 @@ def test_every_option_of_the_readme_exists() -> None:
 
 def test_every_module_is_on_the_map() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
-    for folder in ("inference", "mistral_tui", "mistral_tui/config", "mistral_tui/history"):
+    for folder in FOLDERS:
         for path in (ROOT / folder).glob("*.py"):
             if not path.stem.startswith("_"):
                 assert f"`{path.stem}`" in page, path

@@ -36,19 +36,19 @@ class ConversationSettings:
     stop: tuple[str, ...] | None = None
     system_prompt: str | None = None
     safe_prompt: bool | None = None
+    tools: tuple[str, ...] | None = None
+    tool_choice: str | None = None
 
     @property
     def values(self) -> dict[str, Value]:
         """The single values that are set, by key."""
-        own = {key: getattr(self, key) for key in ("stop", "system_prompt", "safe_prompt")}
+        own = {key: getattr(self, key) for key in _OWN}
         return said_in(self.sampling) | {k: v for k, v in own.items() if v is not None}
 
     @classmethod
     def of(cls, preset: str, values: Mapping[str, Value]) -> ConversationSettings:
         """From values by key."""
-        own: dict[str, Any] = {
-            key: values[key] for key in ("stop", "system_prompt", "safe_prompt") if key in values
-        }
+        own: dict[str, Any] = {key: values[key] for key in _OWN if key in values}
         return cls(preset, sampling_choice(values), **own)
 
     def with_value(self, key: str, value: Value | None) -> ConversationSettings:
@@ -174,4 +174,5 @@ def _name(preset: str) -> str:
 
 
 _SAMPLING = tuple(f.name for f in fields(SamplingChoice))
-_OF_CONVERSATION = (*_SAMPLING, "stop", "system_prompt", "safe_prompt")
+_OWN = ("stop", "system_prompt", "safe_prompt", "tools", "tool_choice")
+_OF_CONVERSATION = (*_SAMPLING, *_OWN)

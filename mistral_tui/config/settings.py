@@ -49,6 +49,7 @@ class Setting:
     pattern: str = ""  # of what is taken beside `words`
     form: str = ""  # `allowed`, where the rest does not say it
     longest: int = MOST_TEXT
+    most: int = MOST_STOPS  # of a list
     by_model: bool = False  # the model may recommend a value
 
     @property
@@ -66,7 +67,7 @@ class Setting:
         if self.kind == "word":
             return _or(self.words)
         if self.kind == "texts":
-            return f"a list of up to {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters"
+            return f"a list of up to {self.most} texts of 1 to {LONGEST_STOP} characters"
         if self.kind == "text":
             return f"a text of up to {_size(self.longest)}"
         noun = "a whole number" if self.kind == "whole" else "a number"
@@ -93,7 +94,7 @@ class Setting:
                 return value
             case (("word" | "text"), str()) if self._fits(value):
                 return value
-            case ("texts", (list() | tuple())) if len(value) <= MOST_STOPS:
+            case ("texts", (list() | tuple())) if len(value) <= self.most:
                 texts = tuple(text for text in value if isinstance(text, str))
                 if len(texts) == len(value) and all(
                     0 < len(text) <= LONGEST_STOP and _is_unicode(text) for text in texts
@@ -334,6 +335,31 @@ SETTINGS: tuple[Setting, ...] = (
         example="sdpa", default="auto", words=("auto", "sdpa", "xformers"),
     ),
     Setting(
+        "tools", "tools", "texts",
+        "The tools that a conversation begins with, by name; each call asks before it runs.",
+        "none", example=("get_weather",), default=(), most=64,
+    ),
+    Setting(
+        "tool_choice", "tools", "word",
+        "Whether the model calls tools: as it likes, never, always, or the one of that name.",
+        "auto", example="any", default="auto", words=("auto", "none", "any"),
+        pattern="[a-zA-Z0-9_-]{1,64}", form="auto, none, any, or the name of a tool",
+    ),
+    Setting(
+        "tool_rounds", "tools", "whole",
+        "Most rounds of calls to one message; then the model waits for you.", "10",
+        example=5, default=10, low=1, high=100,
+    ),
+    Setting(
+        "tool_timeout", "tools", "number", "Seconds that a call may take.", "60",
+        example=20.0, default=60.0, low=1, high=3600, step=5,
+    ),
+    Setting(
+        "tool_modules", "tools", "texts",
+        "Python modules whose functions are tools: names, or files that begin with / or ~.",
+        "none", example=("~/tools/home.py",), default=(), most=32,
+    ),
+    Setting(
         "theme", "ui", "text", "The look, by its name.", "the one chosen last",
         example="mistral-light", words=THEMES, longest=100,
         pattern=r".*\S.*", form="the name of a theme",
@@ -345,6 +371,7 @@ SECTIONS: Mapping[str, str] = {
     "sampling": "how the next token is drawn",
     "chat": "what a conversation begins with",
     "engine": "how a model is loaded",
+    "tools": "what the model may call",
     "ui": "looks",
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference.api import ModelCard, SamplingParams
-from mistral_tui.choices import SamplingChoice
+from mistral_tui.choices import SamplingChoice, ToolsChoice
 from mistral_tui.config import file as config_file
 from mistral_tui.config import layers, system_prompts
 from mistral_tui.config.file import Config
@@ -19,7 +19,11 @@ class Tuning:
     command line said of the same thing."""
 
     def __init__(
-        self, said: SamplingChoice, system_prompt: str = "", config: Config | None = None
+        self,
+        said: SamplingChoice,
+        system_prompt: str = "",
+        config: Config | None = None,
+        tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
     ) -> None:
         self.config = config or Config(config_file.config_path())
         self.own = ConversationSettings()
@@ -27,6 +31,10 @@ class Tuning:
         self._touched: set[str] = set()  # settings that were changed since the start
         if system_prompt:
             self._said["system_prompt"] = system_prompt
+        if tools.names is not None:
+            self._said["tools"] = tools.names
+        if tools.choice is not None:
+            self._said["tool_choice"] = tools.choice
 
     def now(self, card: ModelCard | None) -> dict[str, Effective]:
         """Every setting as it applies, and where it came from."""
@@ -52,6 +60,27 @@ class Tuning:
         """The stop strings."""
         value = self.now(None)["stop"].value
         return value if isinstance(value, tuple) else ()
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The names of the tools that may be called."""
+        value = self.now(None)["tools"].value
+        return value if isinstance(value, tuple) else ()
+
+    @property
+    def tool_choice(self) -> str:
+        """Whether they are: auto, none, any, or a name."""
+        return str(self.now(None)["tool_choice"].value)
+
+    @property
+    def tool_rounds(self) -> int:
+        """Most rounds of calls to one message."""
+        return int(float(str(self.now(None)["tool_rounds"].value)))
+
+    @property
+    def tool_timeout(self) -> float:
+        """Seconds that a call may take."""
+        return float(str(self.now(None)["tool_timeout"].value))
 
     @property
     def safe_prompt(self) -> bool:

@@ -16,15 +16,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+from inference.calls import ToolCall
 from mistral_tui.history import places
+from mistral_tui.history.parts import Broken, numbered
 from mistral_tui.history.schema import Conversation, Message, Realization, StoreError
 from mistral_tui.history.store import Store
 from mistral_tui.sanitize import one_line, sanitize
+from mistral_tui.tools.consent import SAID
 
 FORMAT, VERSION = "mistral-tui", 1
 Form = Literal["md", "json"]
 _MOST_PARSED = 100_000  # characters; a longer text with markup in it is fenced as a whole
-_ROLES = {"user": "You", "assistant": "Assistant", "system": "System"}
+_ROLES = {"user": "You", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 _ENDS = {
     "cancelled": "stopped",
     "length": "cut off at the length limit",
@@ -72,7 +75,7 @@ def to_json(
     """The published keys; they stay. What is empty is left out of messages."""
     head = asdict(conversation)
     del head["deleted_at"]
-    kept = [m for m in messages if m.status != "streaming" or (m.text + m.thinking).strip()]
+    kept = [m for m in messages if m.status != "streaming" or not m.blank]
     known = {m.id for m in kept}
     if head["active_leaf"] not in known:  # a reply without a word yet
         parents = {m.id: m.parent_id for m in messages}
@@ -140,7 +143,40 @@ def to_markdown(conversation: Conversation, messages: Sequence[Message]) -> Iter
         if message.thinking:
             lines = sanitize(message.thinking).strip().split("\n")
             yield "> *Thinking*\n>\n" + "".join(f"> {_plain(line)}\n" for line in lines) + "\n"
-        yield f"{_closed(sanitize(message.text))}\n"
+        if message.role == "tool":
+            yield from _result(message)
+            continue
+        if message.text.strip():
+            yield f"{_closed(sanitize(message.text))}\n"
+        for _, call in numbered(message.parts):
+            yield from _call(call)
+
+
+def _call(call: ToolCall | Broken) -> Iterator[str]:
+    """A call as a paragraph and its arguments."""
+    if isinstance(call, Broken):
+        yield f"\nCalls **{_plain(call.name) or 'a tool'}**, unfinished:\n\n{_fenced(call.raw)}\n"
+    else:
+        yield f"\nCalls **{_plain(call.name)}**:\n\n{_fenced(call.arguments, 'json')}\n"
+
+
+def _result(message: Message) -> Iterator[str]:
+    """What came of a call, and who allowed it."""
+    meta = message.meta
+    said = SAID.get(str(meta.get("by", "")), "")
+    notes = [said, "failed" if meta.get("error") is True and said != "denied" else ""]
+    what = ", ".join(note for note in notes if note)
+    yield f"**{_plain(str(meta.get('name', '')))}**{f' ({what})' if what else ''}"
+    if asked := meta.get("asked"):
+        yield f", with other arguments:\n\n{_fenced(str(asked), 'json')}\n\nIts result"
+    yield f":\n\n{_fenced(message.text)}\n"
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """Foreign text in a fence that it cannot close."""
+    text = sanitize(text).strip("\n")
+    fence = "`" * (1 + max(2, *map(len, re.findall("`+", text)), 0))
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _plain(text: str) -> str:
@@ -165,8 +201,7 @@ def _closed(text: str) -> str:
         for closed in (text, *(f"{text}\n{mark}" for mark in list(marks)[:4])):
             if _ends(closed):
                 return closed
-    fence = "`" * (1 + max(2, *map(len, re.findall("`+", text)), 0))
-    return f"{fence}\n{text}\n{fence}"
+    return _fenced(text)
 
 
 def _ends(text: str) -> bool:

@@ -102,7 +102,10 @@ VERSION_3 = (
     "ALTER TABLE reply_chunks ADD COLUMN thinking TEXT NOT NULL DEFAULT ''",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (VERSION_1, VERSION_2, VERSION_3)
+# `calls` are the tools that the model called, one part a line.
+VERSION_4 = ("ALTER TABLE reply_chunks ADD COLUMN calls TEXT NOT NULL DEFAULT ''",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
 
 
 def migrate(

@@ -21,6 +21,7 @@ from mistral_tui.history.schema import (
     Conversation,
     Message,
     OpenReply,
+    Part,
     Realization,
     StoreError,
     storable,
@@ -75,6 +76,7 @@ class Replies(Shelf):
         fingerprint: str = "",
         sampling: SamplingParams | None = None,
         settings: Mapping[str, Any] | None = None,
+        meta: Mapping[str, Any] | None = None,
         text: str = "",
         ids: Sequence[int] = (),
         logprobs: Sequence[float] = (),
@@ -86,7 +88,11 @@ class Replies(Shelf):
             parts = schema.parts_of(text)
             place, now = (0, conversation_id, parent_id), time.time()
             message = self._add(
-                Message(*place, "assistant", parts, "streaming", now, settings=settings)
+                Message(
+                    *(*place, "assistant", parts, "streaming", now),
+                    settings=settings,
+                    meta=meta or {},
+                )
             )
             facts = OpenReply(storable(fingerprint), sampling, partial=bool(text and not ids))
             schema.open_reply(db, message.id, self._presence.owner, facts)
@@ -122,6 +128,7 @@ class Replies(Shelf):
                 ids, logprobs, told = known.ids, known.logprobs, known.places
             facts = (storable(fingerprint), sampling, message.status, not ids)
             schema.open_reply(db, message_id, self._presence.owner, OpenReply(*facts))
+            # Without its calls: they are told again.
             chunk = Chunk(message.text, message.thinking, tuple(ids or ()), tuple(logprobs), told)
             schema.insert_chunk(db, message_id, chunk)
             db.execute("UPDATE messages SET status = 'streaming' WHERE id = ?", (message_id,))
@@ -137,9 +144,10 @@ class Replies(Shelf):
         *,
         thinking: str = "",
         places: bytes = b"",
+        calls: Sequence[Part] = (),
     ) -> None:
         """More of an open reply; `places` as places.py packs them."""
-        chunk = Chunk(text, thinking, tuple(ids), tuple(logprobs), places)
+        chunk = Chunk(text, thinking, tuple(ids), tuple(logprobs), places, tuple(calls))
         with self._transaction() as db:
             try:
                 schema.insert_chunk(db, message_id, chunk)
@@ -170,8 +178,11 @@ class Replies(Shelf):
                 (content,) = db.execute(
                     "SELECT content FROM messages WHERE id = ?", (message_id,)
                 ).fetchone()
-                if schema.load_parts(content) == whole.parts:  # nothing came
-                    schema.close_reply(db, message_id, whole.parts, status)
+                before = schema.load_parts(content)
+                count = "SELECT count(*) FROM reply_chunks WHERE message_id = ?"
+                (chunks,) = db.execute(count, (message_id,)).fetchone()
+                if chunks == 1 or before == whole.parts:  # nothing came
+                    schema.close_reply(db, message_id, before, status)
                     return schema.read_message(db, message_id)
                 # Those of other models are of a shorter text.
                 db.execute("DELETE FROM realizations WHERE message_id = ?", (message_id,))

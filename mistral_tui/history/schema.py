@@ -10,8 +10,20 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
 from inference.api import Role, SamplingParams, Timings, Usage
+from inference.calls import ToolCall
 from mistral_tui.history import places
 from mistral_tui.history.migrations import StoreError
+from mistral_tui.history.parts import (
+    Part,
+    calls_of,
+    dump_parts,
+    lines_of,
+    load_parts,
+    parts_in,
+    parts_of,
+    storable,
+    text_of,
+)
 from mistral_tui.sanitize import one_line, sanitize
 
 Status = Literal["complete", "streaming", "cancelled", "length", "failed", "interrupted"]
@@ -26,18 +38,14 @@ __all__ = [
     "Realization",
     "Status",
     "StoreError",
+    "load_parts",
+    "parts_of",
+    "storable",
+    "text_of",
 ]
 
 
 # ── records ─────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One typed piece of a message; `type` is `text`, or `thinking` before it."""
-
-    type: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +73,17 @@ class Chunk:
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     places: bytes = b""
+    calls: tuple[Part, ...] = ()
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """As the content of a message."""
-        return parts_of(self.text, self.thinking)
+        return parts_of(self.text, self.thinking, self.calls)
 
     @property
     def blank(self) -> bool:
         """Whether there is nothing to read in it."""
-        return not (self.text.strip() or self.thinking.strip())
+        return not (self.text.strip() or self.thinking.strip() or self.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,21 @@ class Message:
         """What the model thought before it said that."""
         return text_of(self.parts, "thinking")
 
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The tools that the model called, in order."""
+        return calls_of(self.parts)
+
+    @property
+    def call_id(self) -> str:
+        """Of a tool's result: which call it answers."""
+        return str(self.meta.get("call", "")) if self.role == "tool" else ""
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing to read in it."""
+        return not any(part.text.strip() for part in self.parts)
+
     def realization(self, fingerprint: str) -> Realization | None:
         """The exact ids under that model, if it was the one that wrote them."""
         return next((r for r in self.realizations if r.fingerprint == fingerprint), None)
@@ -146,16 +170,6 @@ class OpenReply:
     sampling: SamplingParams | None = None
     was: Status | None = None
     partial: bool = False
-
-
-def text_of(parts: Iterable[Part], kind: str = "text") -> str:
-    return "".join(part.text for part in parts if part.type == kind)
-
-
-def parts_of(text: str, thinking: str = "") -> tuple[Part, ...]:
-    """The content of a message; thinking comes first."""
-    thought = (Part("thinking", storable(thinking)),) if thinking else ()
-    return (*thought, Part("text", storable(text)))
 
 
 # ── reading and writing rows ────────────────────────────────────────────────────────
@@ -226,12 +240,13 @@ def open_reply(
 def insert_chunk(db: sqlite3.Connection, message_id: int, chunk: Chunk) -> None:
     """Raises IntegrityError if the reply is not open."""
     db.execute(
-        "INSERT INTO reply_chunks (message_id, seq, text, thinking, ids, logprobs, places) "
+        "INSERT INTO reply_chunks (message_id, seq, text, thinking, ids, logprobs, places, calls) "
         "SELECT ?1, (SELECT coalesce(max(seq), 0) + 1 FROM reply_chunks WHERE message_id = ?1), "
-        "?2, ?3, ?4, ?5, ?6",
+        "?2, ?3, ?4, ?5, ?6, ?7",
         (
             *(message_id, storable(chunk.text), storable(chunk.thinking)),
             *(pack(chunk.ids, "I"), pack(chunk.logprobs, "f"), chunk.places),
+            lines_of(chunk.calls),
         ),
     )
 
@@ -307,7 +322,8 @@ def _read_messages(db: sqlite3.Connection, branch: str, which: int | str | None)
 def read_chunks(db: sqlite3.Connection, message_id: int) -> Chunk:
     """An open reply so far."""
     chunks = db.execute(
-        "SELECT text, thinking, ids, logprobs, places FROM reply_chunks WHERE message_id = ? "
+        "SELECT text, thinking, ids, logprobs, places, calls FROM reply_chunks "
+        "WHERE message_id = ? "
         "ORDER BY seq",
         (message_id,),
     ).fetchall()
@@ -316,7 +332,8 @@ def read_chunks(db: sqlite3.Connection, message_id: int) -> Chunk:
     # If only a part of the reply has them, it cannot be told which.
     logprobs = logprobs if len(logprobs) == len(ids) else ()
     told = places.joined((c[4] for c in chunks), len(ids))
-    return Chunk("".join(c[0] for c in chunks), "".join(c[1] for c in chunks), ids, logprobs, told)
+    text, thinking = "".join(c[0] for c in chunks), "".join(c[1] for c in chunks)
+    return Chunk(text, thinking, ids, logprobs, told, parts_in("".join(c[5] for c in chunks)))
 
 
 # ── values ──────────────────────────────────────────────────────────────────────────
@@ -356,26 +373,6 @@ def dump_map(values: Mapping[str, Any] | None) -> str | None:
 def load_map(text: str | None) -> dict[str, Any] | None:
     values = None if text is None else json.loads(text)
     return values if isinstance(values, dict) else None
-
-
-def dump_parts(parts: Iterable[Part]) -> str:
-    return json.dumps([asdict(part) for part in parts], ensure_ascii=False)
-
-
-def load_parts(content: str) -> tuple[Part, ...]:
-    try:
-        return tuple(Part(str(p["type"]), str(p["text"])) for p in json.loads(content))
-    except (TypeError, KeyError) as error:
-        raise ValueError("message content is not a list of parts") from error
-
-
-def storable(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 has no bytes for, replaced by U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def title_from(text: str, limit: int = 60) -> str:

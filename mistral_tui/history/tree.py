@@ -113,11 +113,15 @@ class Tree(Replies):
         stays beside it. `realization`: the ids that stand for exactly this text, if known."""
         with self._transaction(durable=True) as db:
             old = self._live(message_id)
-            now, parts = time.time(), schema.parts_of(text, thinking)
+            # Of an edited answer the calls stay; other ids know what they say themselves.
+            calls = () if realization else (p for p in old.parts if p.type == "call")
+            now, parts = time.time(), schema.parts_of(text, thinking, calls)
             settings = old.settings if settings is None else settings
-            new = replace(
-                old, id=0, parts=parts, status="complete", created_at=now, realizations=()
-            )
+            meta = dict(old.meta)
+            if old.role == "tool":  # whatever it was: this one the user has written
+                meta = {key: meta[key] for key in ("call", "name") if key in meta} | {"by": "hand"}
+            new = replace(old, id=0, parts=parts, status="complete", created_at=now, meta=meta)
+            new = replace(new, realizations=())
             new = self._add(replace(new, settings=settings))
             if realization is not None:
                 schema.insert_realization(db, new.id, realization)
@@ -261,7 +265,7 @@ class Tree(Replies):
         finished = [
             replace(m, status="interrupted") if m.status == "streaming" else m for m in messages
         ]
-        kept = [m for m in finished if m.status != "interrupted" or (m.text + m.thinking).strip()]
+        kept = [m for m in finished if m.status != "interrupted" or not m.blank]
         if leaf not in {m.id for m in kept}:
             leaf = {m.id: m.parent_id for m in messages}.get(leaf or 0)
         return self._plant(replace(copy, active_leaf=leaf), kept, ways)

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from mistral_tui.actions import bindings, line
 from mistral_tui.config import presets
 from mistral_tui.config.layers import ConversationSettings, Effective
-from mistral_tui.config.settings import BY_KEY, Invalid, Value, of_section
+from mistral_tui.config.settings import BY_KEY, Invalid, of_section
 from mistral_tui.config.user_files import FileProblem
 from mistral_tui.sanitize import one_line
 
@@ -86,7 +86,8 @@ class SettingsScreen(ModalScreen[ConversationSettings | None]):
 
     def _read(self) -> ConversationSettings | None:
         """What stands in the fields; None, and a sentence below them, if that cannot be."""
-        values: dict[str, Value] = {}
+        # The tools have a screen of their own.
+        values = {k: v for k, v in self._own.values.items() if k not in KEYS}
         wrong = ""
         for key in KEYS:
             typed = self.query_one(f"#{key}", Input).value

@@ -16,8 +16,9 @@ from mistral_tui.widgets.palette import Palette
 from mistral_tui.widgets.thinking import Thinking
 from mistral_tui.widgets.wrap import to_strip, wrap
 
-Role = Literal["user", "assistant", "note", "error"]
+Role = Literal["user", "assistant", "call", "note", "error"]
 _DIM = Style(dim=True)
+_MARKS = {"assistant": "◆ ", "call": "⚙ "}
 INDENT = 2
 """Cells left of the text, for the bar or the mark."""
 
@@ -163,7 +164,7 @@ class Entry:
         self._palette = palette
         chat, text = palette.chat, self.text
         self._fresh.clear()
-        color = chat["muted" if self.role == "note" else self.role]
+        color = chat["muted" if self.role in ("note", "call") else self.role]
         marked = self.role in ("user", "error")
         bar = color + Style(meta={"bar": True})
         heavy = bar + Style(bold=True)
@@ -172,12 +173,12 @@ class Entry:
         whole = self.current and self.block < 0
         lead = Strip([Segment("▎ " if marked else "  ", bar)], INDENT)
         self._lead = self._marked_lead if whole else lead
-        mark = "▎ " if marked else "◆ " if self.role == "assistant" else "· "
-        self._head = None
+        mark = "▎ " if marked else _MARKS.get(self.role, "· ")
+        sign = Segment("▶ " if whole else mark, heavy if whole else bar)
+        self._head = self._lay_out_head(palette, sign)
         if self.title:
             bold = color + Style(bold=True) if self.role != "note" else color
             title = wrap([(self.title, bold)], room)[0]
-            sign = Segment("▶ " if whole else mark, heavy if whole else bar)
             self._head = Strip([sign, *to_strip(title)])
         self._lay_out_thinking()
         self._document = None
@@ -185,7 +186,9 @@ class Entry:
             self._document = MarkdownDocument(room, palette, text)
             if not self.open:
                 self._document.finish()
-        if not text and not (self._thought and self.open):
+        if self.role == "call":
+            self._body = self._lay_out_body(palette)
+        elif not text and not (self._thought and self.open):
             status = [(self.status, chat["muted"])]
             self._body = [to_strip(row) for row in wrap(status, room)] if self.status else []
         elif self._document is not None:
@@ -198,6 +201,14 @@ class Entry:
         self._painted.clear()
         self.laid_out = True
         self.height = self._measure()
+
+    def _lay_out_head(self, palette: Palette, sign: Segment) -> Strip | None:
+        """The first line of what has no title."""
+        return None
+
+    def _lay_out_body(self, palette: Palette) -> list[Strip]:
+        """The lines of what is no text."""
+        return []
 
     def _lay_out_thinking(self) -> None:
         if self._palette is None:

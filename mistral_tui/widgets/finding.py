@@ -60,7 +60,7 @@ class Search:
             self.at = self.hits.index(here) if here in self.hits else -1
 
     def _count(self, entry: Entry) -> int:
-        if self._pattern is None or entry.role not in ("user", "assistant"):
+        if self._pattern is None or entry.role not in ("user", "assistant", "call"):
             return 0
         count = sum(1 for _ in self._pattern.finditer(entry.text))
         if not entry.thinking.folded:
@@ -96,7 +96,7 @@ class Search:
         return found
 
     def _find(self, entry: Entry, margin: int, palette: Palette) -> list[list[tuple[int, Span]]]:
-        if self._pattern is None or entry.role not in ("user", "assistant"):
+        if self._pattern is None or entry.role not in ("user", "assistant", "call"):
             return []
         flow: list[str] = []
         places: list[tuple[int, int]] = []  # of each character: line, and where in it; -1: between

@@ -45,6 +45,7 @@ class Hints(Widget):
 def hints() -> list[tuple[str, str]]:
     """The key in effect and what it does, in a word: of all actions that have both."""
     rank = {id: place for place, id in enumerate(_FIRST)}
-    known = [action for action in ACTIONS if action.hint and action.now]
+    places = ("app", "message", "transcript")
+    known = [a for a in ACTIONS if a.hint and a.now and a.where in places]
     known.sort(key=lambda action: rank.get(action.id, len(rank)))
     return [(action.shown_key, action.hint) for action in known]

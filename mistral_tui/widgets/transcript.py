@@ -11,6 +11,7 @@ from textual.message import Message
 
 from mistral_tui.actions import bindings
 from mistral_tui.widgets.blocks import code_blocks
+from mistral_tui.widgets.call_entry import CallEntry
 from mistral_tui.widgets.canvas import MAX_COLUMN, Canvas
 from mistral_tui.widgets.entry import Entry, Role, TranscriptItem
 from mistral_tui.widgets.finding import Search
@@ -73,15 +74,31 @@ class Transcript(Canvas, can_focus=True):
         if self._width:
             entry.estimate(self._column)
 
-    def load(self, items: Iterable[TranscriptItem]) -> None:
+    def load(self, items: Iterable[TranscriptItem | CallEntry]) -> None:
         """Shows a whole conversation; messages are laid out as they come near the view."""
         self._stack = Stack()
         self.cursor, self.block = "", -1
         for item in items:
-            self._insert(Entry(item))
+            self._insert(item if isinstance(item, CallEntry) else Entry(item))
         self._look_again()
         self._follow(True)
         self._place()
+
+    def call(self, key: str, name: str = "") -> CallEntry:
+        """The call of that key, at the end if it is new. `changed` draws what is done to it."""
+        entry = self._stack.by_key.get(key)
+        if isinstance(entry, CallEntry):
+            return entry
+        made = CallEntry(key, name)
+        anchor = self._stack.anchor(round(self.scroll_y))
+        self._insert(made)
+        self._place(anchor)
+        return made
+
+    def changed(self, entry: CallEntry) -> None:
+        """Something was done to a call."""
+        self._look_again()
+        self._changed(entry)
 
     def append(self, key: str, text: str) -> None:
         """Adds streamed text; it shows within about 40 ms."""
@@ -155,6 +172,11 @@ class Transcript(Canvas, can_focus=True):
         self._show_line(entry, blocks[block].start if 0 <= block < len(blocks) else 0)
 
     @property
+    def message(self) -> str:
+        """The key of the message that the cursor is on, or on one of whose calls."""
+        return self.cursor.split("-")[1] if self.cursor.startswith("call-") else self.cursor
+
+    @property
     def chosen(self) -> Chosen | None:
         """What the cursor is on."""
         if self.cursor not in self._stack.by_key:
@@ -180,7 +202,7 @@ class Transcript(Canvas, can_focus=True):
         self._step(self._stops(), 1)
 
     def _spoken(self) -> list[str]:
-        return [entry.key for entry in self._stack if entry.role in ("user", "assistant")]
+        return [entry.key for entry in self._stack if entry.role in ("user", "assistant", "call")]
 
     def _stops(self) -> list[tuple[str, int]]:
         """Every message and code block."""
@@ -221,6 +243,12 @@ class Transcript(Canvas, can_focus=True):
     def action_fold(self) -> None:
         """Unfolds the thinking of the chosen message, else of the last one that has some, or
         folds it."""
+        chosen = self._stack.by_key.get(self.cursor)
+        if isinstance(chosen, CallEntry):
+            chosen.folded = not chosen.folded
+            chosen.release()
+            self.changed(chosen)
+            return
         entries = [entry for entry in self._stack if entry.thinking]
         mine = [entry for entry in entries if entry.key == self.cursor] or entries[-1:]
         if not mine:

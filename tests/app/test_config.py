@@ -393,7 +393,8 @@ def test_the_nearest_setting_applies_and_says_where_it_came_from(tmp_path: Path)
         "repetition_penalty": (1.1, "model"),
         **{
             key: (BY_KEY[key].default, "default")
-            for key in ("max_tokens", "system_prompt", "safe_prompt", "model", "instruct",
+            for key in ("max_tokens", "system_prompt", "safe_prompt", "model", "instruct", "tools",
+                            "tool_choice", "tool_rounds", "tool_timeout", "tool_modules",
                         "device", "dtype", "threads", "attention", "theme")
         },
     }  # fmt: skip

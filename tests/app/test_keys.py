@@ -168,10 +168,10 @@ async def test_keys_of_a_screen_and_its_help_line(own: Path) -> None:
 
 
 async def test_a_bad_key_is_a_notice_and_the_rest_holds(own: Path) -> None:
-    own.write_text('[keys]\nnew = "ctrl+l"\nhelp = "f12"\n')
+    own.write_text('[keys]\nnew = "ctrl+l"\nhelp = "f10"\n')
     async with chat(FakeEngine(), size=(120, 40)) as (app, pilot):
         await wait_until(pilot, lambda: any("Ctrl+L" in said for said in toasts(app)))
-        await pilot.press("f12")
+        await pilot.press("f10")
         await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
 
 

@@ -25,6 +25,12 @@ MOE = {"moe": {"num_experts": 4, "num_experts_per_tok": 2}}
 TOKENS = torch.arange(3, 40).unsqueeze(0)
 
 
+def _same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Logits of the same weights. Not to the bit: in another file they are aligned otherwise,
+    and the kernel can be another one."""
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
 def _quantized(
     weights: dict[str, torch.Tensor], scale_name: str, act_name: str
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -47,7 +53,7 @@ def test_fp8_weights_are_multiplied_by_their_scale(tmp_path: Path) -> None:
     stored["layers.0.attention.q_fake_quantizer.qscale_act"] = torch.tensor(1.0)
     folder = tiny.write(tmp_path / "fp8", {**PARAMS, **FP8}, stored)
     expected = Transformer.from_folder(tiny.write(tmp_path / "meant", PARAMS, meant))(TOKENS)
-    assert torch.equal(Transformer.from_folder(folder, dtype=torch.float32)(TOKENS), expected)
+    _same(Transformer.from_folder(folder, dtype=torch.float32)(TOKENS), expected)
     narrow = Transformer.from_folder(folder)
     assert {p.dtype for p in narrow.parameters()} == {torch.bfloat16}
     assert (narrow(TOKENS) - expected).abs().max() < 0.05 * expected.abs().max()
@@ -64,7 +70,7 @@ def test_fp8_of_hugging_face_means_the_same(tmp_path: Path) -> None:
     plain = hf.write(tmp_path / "meant", PARAMS, weights)
     save_file(meant, str(plain / "model.safetensors"))
     ours = Transformer.from_folder(folder, dtype=torch.float32)(TOKENS)
-    assert torch.equal(ours, Transformer.from_folder(plain)(TOKENS))
+    _same(ours, Transformer.from_folder(plain)(TOKENS))
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_a_vision_part_is_left_aside(tmp_path: Path) -> None:
     seeing = tiny.write(tmp_path / "seeing", {**PARAMS, **section}, {**weights, **VISION})
     plain = Transformer.from_folder(tiny.write(tmp_path / "plain", PARAMS, weights))
     assert inspect_folder(seeing, tokenizer=False).config.vision
-    assert torch.equal(Transformer.from_folder(seeing)(TOKENS), plain(TOKENS))
+    _same(Transformer.from_folder(seeing)(TOKENS), plain(TOKENS))
     blind = tiny.write(tmp_path / "blind", PARAMS, {**weights, **VISION})
     with pytest.raises(CheckpointError, match="has unexpected patch_merger"):
         Transformer.from_folder(blind)
@@ -124,7 +130,7 @@ def test_the_outer_word_on_tied_embeddings_counts(tmp_path: Path) -> None:
     }
     (folder / "config.json").write_text(json.dumps(whole))
     plain = Transformer.from_folder(tiny.write(tmp_path / "plain", params, weights))
-    assert torch.equal(Transformer.from_folder(folder)(TOKENS), plain(TOKENS))
+    _same(Transformer.from_folder(folder)(TOKENS), plain(TOKENS))
 
 
 @pytest.mark.parametrize("prefix", ["language_model.", "model.language_model."])
@@ -151,7 +157,7 @@ def test_the_text_model_of_a_multimodal_hugging_face_folder(tmp_path: Path, pref
         state["model.vision_tower.patch_conv.weight"] = torch.ones(4)
     save_file(state, str(folder / "model.safetensors"))
     plain = Transformer.from_folder(tiny.write(tmp_path / "plain", PARAMS, weights))
-    assert torch.equal(Transformer.from_folder(folder)(TOKENS), plain(TOKENS))
+    _same(Transformer.from_folder(folder)(TOKENS), plain(TOKENS))
 
 
 def test_fused_experts_of_transformers_5(tmp_path: Path) -> None:
@@ -169,7 +175,7 @@ def test_fused_experts_of_transformers_5(tmp_path: Path) -> None:
         state[f"{place}.experts.down_proj"] = torch.stack(down)
     save_file(state, str(folder / "model.safetensors"))
     plain = Transformer.from_folder(tiny.write(tmp_path / "plain", params, weights))
-    assert torch.equal(Transformer.from_folder(folder)(TOKENS), plain(TOKENS))
+    _same(Transformer.from_folder(folder)(TOKENS), plain(TOKENS))
 
 
 def test_one_dtype_is_made_of_several(tmp_path: Path) -> None:

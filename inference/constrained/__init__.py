@@ -1,0 +1,1 @@
+"""Decoding under a grammar: tool calls that validate against their schemas."""

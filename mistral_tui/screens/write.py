@@ -1,0 +1,79 @@
+"""A few words for a tool call: its arguments, its result, or why it is denied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Static, TextArea
+
+from mistral_tui.actions import bindings, line
+from mistral_tui.sanitize import one_line
+
+
+class WriteScreen(ModalScreen[str | None]):
+    """Dismissed with the text, or None. `check` says what is wrong with one, in a sentence."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("write")]
+    DEFAULT_CSS = """
+    WriteScreen { align: center bottom; }
+    WriteScreen Vertical {
+        width: 100%; max-width: 110; height: auto; max-height: 80%; margin-bottom: 1;
+        background: $panel; border: round $primary; padding: 0 1;
+        border-title-color: $primary; border-subtitle-color: $text-muted;
+    }
+    WriteScreen TextArea {
+        height: auto; min-height: 3; max-height: 20; border: none; padding: 0;
+        background: $surface; scrollbar-size-vertical: 1;
+    }
+    WriteScreen TextArea:focus { border: none; }
+    WriteScreen .about { color: $text-muted; height: auto; }
+    WriteScreen #wrong { color: $text-error; height: auto; display: none; }
+    """
+
+    def __init__(
+        self,
+        title: str,
+        about: str,
+        text: str = "",
+        check: Callable[[str], str] = lambda text: "",
+    ) -> None:
+        super().__init__()
+        self._title, self._about, self._text, self._check = title, about, text, check
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = one_line(self._title, 100)
+            box.border_subtitle = line(("write.keep", "done"), ("write.leave", "leaves"))
+            yield Static(self._about, classes="about", markup=False)
+            yield TextArea(self._text, soft_wrap=True)
+            yield Static("", id="wrong", markup=False)
+
+    def on_mount(self) -> None:
+        area = self.query_one(TextArea)
+        area.focus()
+        area.move_cursor(area.document.end)
+
+    @on(TextArea.Changed)
+    def _typed(self) -> None:
+        wrong = self.query_one("#wrong", Static)
+        wrong.display = False
+
+    def action_keep(self) -> None:
+        """Take what is written, if it is right."""
+        text = self.query_one(TextArea).text
+        if problem := self._check(text):
+            wrong = self.query_one("#wrong", Static)
+            wrong.update(one_line(problem, 400))
+            wrong.display = True
+            return
+        self.dismiss(text)
+
+    def action_leave(self) -> None:
+        """Leave it."""
+        self.dismiss(None)

@@ -1,0 +1,131 @@
+"""The app's actions on tool calls: the line that asks, and what is answered there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mistral_tui.actions import key_of
+from mistral_tui.tree_actions import TreeActions
+
+if TYPE_CHECKING:
+    from mistral_tui.config.settings import Value
+    from mistral_tui.happenings import Waiting
+    from mistral_tui.widgets.consent import ConsentBar
+
+
+class ToolActions(TreeActions):
+    """What the app can do with tools."""
+
+    _consent: ConsentBar | None = None
+    _decided = False  # the last thing the user did was to decide on a call
+
+    def show_waiting(self, calls: tuple[Waiting, ...]) -> None:
+        """Ask about these calls, or about none any more."""
+        bar = self._consent
+        if not calls:
+            if bar is not None:
+                self._consent = None
+                if bar.has_focus or self._decided:
+                    self.prompt.focus()
+                bar.remove()
+            else:
+                self._decided = False
+            return
+        if bar is None:
+            from mistral_tui.widgets.consent import ConsentBar
+
+            bar = self._consent = ConsentBar(calls)
+            self.screen_stack[0].mount(bar, after="#view")
+            # Who is writing, or reading, is not interrupted.
+            if not self.prompt.text and (self.prompt.has_focus or self._decided):
+                self.call_after_refresh(bar.focus)
+            self._decided = False
+        else:
+            bar.show(calls)
+        self.transcript.follow()
+
+    def to_consent(self) -> bool:
+        """From the prompt to the line that asks, if there is one."""
+        if self._consent is None or not self.prompt.has_focus:
+            return False
+        self._consent.focus()
+        return True
+
+    def on_consent_bar_typed(self, event: ConsentBar.Typed) -> None:
+        """It was meant for the prompt."""
+        self.prompt.focus()
+        self.prompt.insert(event.text)
+
+    def on_consent_bar_decided(self, event: ConsentBar.Decided) -> None:
+        """The user decided on a call."""
+        session, waiting = self.session, event.waiting
+        self._decided = event.what != "leave"
+        name = waiting.call.name
+        match event.what:
+            case "once":
+                self.start(session.run_call(waiting, "once"))
+            case "here":
+                self.start(session.run_call(waiting, "conversation"))
+            case "always":
+                self.start(session.run_call(waiting, "always"))
+            case "edit":
+                about = "The arguments that the tool is given; the model is told of the change."
+                self._write(f"Arguments of {name}", about, waiting, "edit")
+            case "by_hand":
+                about = "The result that the model gets, in the place of the tool."
+                self._write(f"Result of {name}", about, waiting, "by_hand")
+            case "deny":
+                about = "Why not? The model is told. It may be left empty."
+                self._write(f"Deny {name}", about, waiting, "deny")
+            case _:
+                self.prompt.focus()
+
+    def _write(self, title: str, about: str, waiting: Waiting, what: str) -> None:
+        from mistral_tui.screens.write import WriteScreen
+        from mistral_tui.tools.errors import ToolError
+        from mistral_tui.widgets.call_entry import pretty
+
+        def check(text: str) -> str:
+            tool = self.session.toolbox.find(waiting.call.name)
+            if what == "edit" and tool is not None:
+                try:
+                    self.session.toolbox.check(tool, text)
+                except ToolError as error:
+                    return str(error)
+            return "The result is empty." if what == "by_hand" and not text.strip() else ""
+
+        def written(text: str | None) -> None:
+            if text is None:
+                return
+            if what == "edit":
+                self.start(self.session.run_call(waiting, "once", text))
+            elif what == "by_hand":
+                self.start(self.session.answer_call(waiting, text))
+            else:
+                self.start(self.session.deny_call(waiting, text))
+
+        text = pretty(waiting.call.arguments) if what == "edit" else ""
+        self.push_screen(WriteScreen(title, about, text, check), written)
+
+    def action_tools(self) -> None:
+        """What the model may call."""
+        from mistral_tui.screens.tools import ToolsScreen
+
+        def changed(values: dict[str, Value | None] | None) -> None:
+            if values:
+                self.start(self._change_tools(values))
+
+        self.push_screen(ToolsScreen(self.session), changed)
+
+    async def _change_tools(self, values: dict[str, Value | None]) -> None:
+        new = self.session.tuning.own
+        for key, value in values.items():
+            new = new.with_value(key, value)
+        await self.session.change_settings(new)
+        card = self.session.card
+        if values.get("tools") and card is not None and "tools" not in card.capabilities:
+            self.notify(
+                "This model cannot call tools: its tokenizer has no tool tokens. "
+                f"{key_of('models')} switches to another.",
+                markup=False,
+            )

@@ -1,0 +1,1 @@
+"""Tools: what a model may call, who runs it, and who said that it may."""
