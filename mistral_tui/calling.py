@@ -36,7 +36,7 @@ class Calling(Session):
         self.toolbox = toolbox or Toolbox()
         self.permissions = Permissions()
         self._settling = 0
-        self._running: asyncio.Task[Outcome] | None = None
+        self._running: asyncio.Future[Any] | None = None  # what Esc stops beside the model
         self._stopped = False
         self._rounds_since = 0  # a message: rounds are counted from there
 
@@ -71,18 +71,37 @@ class Calling(Session):
             choice = "auto"
         return tools, choice
 
-    async def _make_ready(self) -> None:
-        """Bring up what the tools of this conversation need."""
-        for problem in await self.toolbox.ready(self.tuning.tools):
+    async def _make_ready(self) -> bool:
+        """Bring up what the tools of this conversation need; False if the user stopped that."""
+        if not self.tuning.tools:
+            return True
+        self._stopped = False
+        ready = self.toolbox.ready(self.tuning.tools, lambda said: self._tell(Note(said)))
+        self._running = asyncio.ensure_future(ready)
+        try:
+            problems = await self._running
+        except asyncio.CancelledError:
+            self._running.cancel()
+            if not self._stopped:
+                raise
+            return False
+        finally:
+            self._running = None
+        for problem in problems:
             self._tell(Note(problem))
+        return True
 
     # ── the loop ────────────────────────────────────────────────────────────────────
 
     async def _answer(self) -> None:
         async with self._under_way():
-            await self._make_ready()
-            await super()._answer()
-            await self._settle()
+            if await self._make_ready():
+                await super()._answer()
+                await self._settle()
+            else:  # stopped before the model was asked
+                self.waiting = False
+                self._over(self._request)
+                await self.take_back()
 
     @contextlib.asynccontextmanager
     async def _under_way(self) -> AsyncIterator[None]:

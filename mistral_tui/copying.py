@@ -53,4 +53,5 @@ class Copier:
         session = self._app.session
         if session.running_message_id is not None:
             return str(session.running_message_id)
-        return next((str(m.id) for m in reversed(session.messages) if m.role == "assistant"), "")
+        answers = (m for m in reversed(session.messages) if m.role == "assistant")
+        return next((str(m.id) for m in answers if m.text.strip()), "")

@@ -12,6 +12,8 @@ from mistral_tui.history.places import Place, pack, unpack
 from mistral_tui.history.schema import Realization
 
 _BEGIN, _END = "[THINK]", "[/THINK]"
+_CALL = "[TOOL_CALLS]"
+_GOES_ON = frozenset((_BEGIN, _END, _CALL, "[CALL_ID]", "[ARGS]"))
 _UNSURE = 0.5
 _FEWEST_PLACES, _MOST_PLACES = 5, 50
 
@@ -53,9 +55,12 @@ class Record:
         places = (*(token.candidates for token in kept), place)
         whole = record(self.fingerprint, ids, logprobs, places)
         thinking = "".join(token.text for token in whole.tokens if token.thinking)
-        text = "".join(token.text for token in whole.tokens if not token.thinking)
+        names = [token.name for token in whole.tokens]
+        spoken = names.index(_CALL) if _CALL in names else len(names)  # calls are told anew
+        text = "".join(token.text for token in whole.tokens[:spoken] if not token.thinking)
         made = Realization(self.fingerprint, ids, logprobs, places=pack(places))
-        return Branch(text, thinking, made, over=candidate.control and candidate.piece != _BEGIN)
+        over = candidate.control and candidate.piece not in _GOES_ON
+        return Branch(text, thinking, made, over)
 
 
 @dataclass(frozen=True, slots=True)

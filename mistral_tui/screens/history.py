@@ -143,7 +143,7 @@ class HistoryScreen(ModalScreen[Chosen | None]):
             for start, end in hit.spans:
                 found.stylize("bold underline", start, end)
             title = Text(one_line(hit.title, 60) or "untitled", style="bold")
-            who = {"user": "you", "assistant": "answer"}.get(hit.role, "title")
+            who = {"user": "you", "assistant": "answer", "tool": "result"}.get(hit.role, "title")
             head = Text(f"  {who}, {_day(hit.when)}", style="dim")
             self._list.add_option(Option(Text.assemble(title, head, "\n  ", found), id=key))
         if not hits:

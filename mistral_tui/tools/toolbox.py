@@ -132,9 +132,11 @@ class Toolbox:
             if known[tool.name] != tool
         ]
 
-    async def ready(self, names: Collection[str]) -> list[str]:
-        """Bring up what these tools need: read the files, start the servers. What cannot be had
-        is said, a sentence each."""
+    async def ready(
+        self, names: Collection[str], say: Callable[[str], None] = lambda said: None
+    ) -> list[str]:
+        """Bring up what these tools need: read the files, start the servers. What takes its time
+        is said on the way, what cannot be had in the end, a sentence each."""
         if not names:
             return []
         known = {tool.name for tool in (*self._given, *builtin.DEFINITIONS)}
@@ -151,6 +153,7 @@ class Toolbox:
                 if any(name.startswith(fitting(server, "", ()) + "_") for name in missing)
             }
             if wanted:
+                say(f"Starting {one_line(', '.join(sorted(wanted)), 200)} …")
                 await self.servers.start(wanted)
         return [self._why_missing(name) for name in names if self.find(name) is None]
 

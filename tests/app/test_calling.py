@@ -45,6 +45,13 @@ class Box(Toolbox):
         self.outcome = Outcome("22 degrees", seconds=0.25)
         self.gate: asyncio.Event | None = None
         self.killed = 0
+        self.slow: asyncio.Event | None = None
+
+    async def ready(self, names: Any, say: Any = None) -> list[str]:
+        if self.slow is not None:
+            say("Starting a server …")
+            await self.slow.wait()
+        return await super().ready(names)
 
     async def run(
         self, tool: Definition, arguments: Mapping[str, Any], *, timeout: float = 60
@@ -280,6 +287,21 @@ async def test_a_running_call_is_stopped_and_the_model_waits() -> None:
         assert len(opened.engine.asked) == 1
         await opened.session.go_on()
         assert opened.said[-1] == ("assistant", "Back.")
+
+
+async def test_what_a_tool_needs_can_be_stopped_on_its_way() -> None:
+    async with window(Reply()) as opened:
+        opened.box.slow = asyncio.Event()
+        task = asyncio.create_task(opened.session.say("Hello"))
+        await eventually(lambda: "Starting a server …" in opened.notes)
+        opened.session.cancel()
+        await task
+        assert opened.engine.asked == []
+        assert opened.session.messages == []  # back in the prompt
+        assert not opened.session.answering
+        opened.box.slow.set()
+        await opened.session.say("Hello")
+        assert opened.said[-1][0] == "assistant"
 
 
 async def test_another_conversation_waits_for_the_end_of_a_running_call() -> None:

@@ -102,6 +102,20 @@ def test_control_tokens_show_their_name_and_end_thinking() -> None:
 # ── with the engine ─────────────────────────────────────────────────────────────────
 
 
+def test_a_branch_has_no_text_of_its_calls() -> None:
+    pieces = ["Well", "[TOOL_CALLS]", '[{"name"', ": 1"]
+    told = [
+        (Candidate(n, -1.0, piece, control=piece.startswith("[T")),)
+        for n, piece in enumerate(pieces)
+    ]
+    record = tokens.record("f", [0, 1, 2, 3], [-1.0] * 4, told)
+    branch = record.branch(3, Candidate(9, -2.0, ": 2"))
+    assert (branch.text, branch.over) == ("Well", False)
+    assert branch.realization.ids == (0, 1, 2, 9)
+    begun = record.branch(0, Candidate(1, -2.0, "[TOOL_CALLS]", True))
+    assert (begun.text, begun.over) == ("", False)
+
+
 async def test_an_answer_keeps_its_tokens_over_a_restart(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "c.db"
     async with window(folder, path, sampling=LONG) as w:

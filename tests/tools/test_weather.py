@@ -13,6 +13,8 @@ from textual.widgets import TextArea
 
 import weather
 from fake_engine import chat, screen_text, wait_until
+from inference.api import Candidate
+from inference.tokenizer import Tokenizer
 from mistral_tui.choices import SamplingChoice, ToolsChoice
 from mistral_tui.engine_client import LocalEngine
 from mistral_tui.screens.write import WriteScreen
@@ -101,6 +103,34 @@ async def test_in_the_app_the_user_types_the_result(
         assert app.session.messages[1].calls == (weather.CALL,)
         await pilot.press("tab", "p")  # the answer again, from its seed
         await wait_until(pilot, lambda: "gave the same" in screen_text(app))
+
+
+@pytest.mark.timeout(120)
+async def test_a_branch_within_a_call_is_a_whole_call_again(folder: Path, tmp_path: Path) -> None:
+    tools = load_file(weather.FILE)
+    options = {
+        "model": str(folder),
+        "sampling": SamplingChoice(temperature=0.0),
+        "tools": ToolsChoice(tuple(tool.name for tool in tools), None, tuple(tools)),
+    }
+    async with chat(LocalEngine(tmp_path / "log"), size=(100, 30), **options) as (app, pilot):
+        app.prompt.put(weather.ASKED)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app.session.deciding)
+        reply = app.session.messages[1]
+        record = app.session.tokens_of(reply.id)
+        assert record is not None
+        texts = [token.text for token in record.tokens]
+        place = next(n for n, text in enumerate(texts) if text and "celsius".startswith(text))
+        assert "".join(texts[place:]).startswith("celsius")
+        tokenizer = Tokenizer.from_folder(folder)
+        other = next(n for n in range(tokenizer.n_words) if tokenizer.bytes_of(n) == b"f")
+        await app.session.branch_at(reply.id, record, place, Candidate(other, -3.0, "f"))
+        assert app.session.deciding
+        (call,) = app.session.messages[1].calls
+        assert json.loads(call.arguments) == {"location": "Paris, France", "format": "fahrenheit"}
+        assert app.session.messages[1].text == ""
+        assert '"fahrenheit"' in screen_text(app)
 
 
 def test_the_starter_says_that_it_cannot_call_tools(starter_folder: Path) -> None:
