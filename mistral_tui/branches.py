@@ -98,7 +98,7 @@ class Branches(Calling):
             return
         if call_states.pending(self.messages):
             self._tell(Note("Its calls wait for you first."))
-            self._tell_waiting()
+            await self._tell_waiting()
             return
         self._rounds_since = self.messages[-1].id
         await self._answer_soon()

@@ -49,10 +49,9 @@ class Calling(Session):
         """Whether calls wait for the user."""
         return not self.answering and bool(call_states.pending(self.messages))
 
-    @property
-    def waiting_calls(self) -> tuple[Waiting, ...]:
+    async def waiting_calls(self) -> tuple[Waiting, ...]:
         """The calls that wait for the user, in order."""
-        return tuple(map(self._waiting, call_states.pending(self.messages)))
+        return tuple([await self._waiting(one) for one in call_states.pending(self.messages)])
 
     # ── what the model is told ──────────────────────────────────────────────────────
 
@@ -121,11 +120,11 @@ class Calling(Session):
             tool, by = self._tool(one.call), ""
             if tool is not None and self.conversation is not None:
                 by = self.permissions.given(tool, self.conversation.id)
-            if tool is None or not by or self._problem(tool, one.call.arguments):
-                self._tell_waiting()
+            if tool is None or not by or await self._problem(tool, one.call.arguments):
+                await self._tell_waiting()
                 return
             if not await self._run(one, tool, by, one.call.arguments):  # type: ignore[arg-type]
-                self._tell_waiting()
+                await self._tell_waiting()
                 return
         self._tell(CallsWait())
         if not self.messages or self.messages[-1].role != "tool" or self._stopped:
@@ -139,15 +138,15 @@ class Calling(Session):
         else:
             self.waiting = True
 
-    def _tell_waiting(self) -> None:
-        self._tell(CallsWait(self.waiting_calls))
+    async def _tell_waiting(self) -> None:
+        self._tell(CallsWait(await self.waiting_calls()))
 
-    def _waiting(self, one: Open) -> Waiting:
+    async def _waiting(self, one: Open) -> Waiting:
         tool = self._tool(one.call)
         if tool is None:
             said = f"There is no tool {one.call.name} in this conversation."
             return Waiting(one.message.id, one.number, one.call, by_hand=True, problem=said)
-        problem = self._problem(tool, one.call.arguments)
+        problem = await self._problem(tool, one.call.arguments)
         by_hand = tool.kind == "manual"
         return Waiting(one.message.id, one.number, one.call, tool.source, by_hand, problem)
 
@@ -155,12 +154,16 @@ class Calling(Session):
         """The tool of a call, if it is one of this conversation."""
         return self.toolbox.find(call.name) if call.name in self.tuning.tools else None
 
-    def _problem(self, tool: Definition, arguments: str) -> str:
+    async def _problem(self, tool: Definition, arguments: str) -> str:
         try:
-            self.toolbox.check(tool, arguments)
+            await self._checked(tool, arguments)
         except ToolError as error:
             return str(error)
         return ""
+
+    async def _checked(self, tool: Definition, arguments: str) -> dict[str, Any]:
+        # A foreign schema can make this slow.
+        return await asyncio.to_thread(self.toolbox.check, tool, arguments)
 
     # ── what the user decides ───────────────────────────────────────────────────────
 
@@ -175,25 +178,29 @@ class Calling(Session):
         if one is None:
             return
         if tool is None or tool.kind == "manual":
-            raise ToolError(f"Only you can answer a call of {waiting.call.name}.")
-        self.toolbox.check(tool, arguments or one.call.arguments)
-        if by in ("always", "conversation"):
-            await self._permit(tool, by)
+            raise ToolError(f"Only you can answer a call of {one_line(waiting.call.name, 64)}.")
+        async with self._under_way():  # at once: the key may have been pressed twice
+            await self._checked(tool, arguments or one.call.arguments)
+            if by in ("always", "conversation"):
+                await self._permit(tool, by)
+            async with self._deciding():
+                await self._run(one, tool, by, arguments or one.call.arguments)
+
+    async def answer_call(self, waiting: Waiting, text: str) -> bool:
+        """Answer a call in the place of the tool; False if the answer could not be kept."""
+        return await self._decide(waiting, Outcome(text), "hand")
+
+    async def deny_call(self, waiting: Waiting, reason: str = "") -> bool:
+        """Do not run a call; the model is told why. False if that could not be kept."""
+        said = f"{_DENIED} {reason.strip()}".strip()
+        return await self._decide(waiting, Outcome(said, error=True), "denied")
+
+    async def _decide(self, waiting: Waiting, outcome: Outcome, by: By) -> bool:
+        if (one := self._open(waiting)) is None:
+            self._tell(Note("This call does not wait any more."))
+            return False
         async with self._deciding():
-            await self._run(one, tool, by, arguments or one.call.arguments)
-
-    async def answer_call(self, waiting: Waiting, text: str) -> None:
-        """Answer a call in the place of the tool."""
-        if (one := self._open(waiting)) is not None:
-            async with self._deciding():
-                await self._keep(one, Outcome(text), "hand")
-
-    async def deny_call(self, waiting: Waiting, reason: str = "") -> None:
-        """Do not run a call; the model is told why."""
-        if (one := self._open(waiting)) is not None:
-            said = f"{_DENIED} {reason.strip()}".strip()
-            async with self._deciding():
-                await self._keep(one, Outcome(said, error=True), "denied")
+            return await self._keep(one, outcome, by)
 
     async def say(self, text: str) -> None:
         if self.deciding:
@@ -255,7 +262,7 @@ class Calling(Session):
             yield
             if self._stopped:
                 self._stopped = False
-                self._tell_waiting()
+                await self._tell_waiting()
             else:
                 await self._settle()
 
@@ -265,7 +272,7 @@ class Calling(Session):
         """Run a call and keep what came of it; False if the user stopped it."""
         asked = arguments if arguments != one.call.arguments else ""
         self._tell(CallIs(one.message.id, one.number, one.call, "running", asked=asked))
-        told: Mapping[str, Any] = self.toolbox.check(tool, arguments)
+        told: Mapping[str, Any] = await self._checked(tool, arguments)
         self._stopped = False
         self._running = asyncio.ensure_future(
             self.toolbox.run(tool, told, timeout=self.tuning.tool_timeout)
@@ -321,7 +328,7 @@ class Calling(Session):
 
     async def _show(self, conversation_id: str, focus: int | None = None) -> None:
         await super()._show(conversation_id, focus)
-        self._tell_waiting()
+        await self._tell_waiting()
 
     async def close_tools(self) -> None:
         """End what runs for the tools."""

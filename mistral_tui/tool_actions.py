@@ -83,6 +83,7 @@ class ToolActions(TreeActions):
     def _write(self, title: str, about: str, waiting: Waiting, what: str) -> None:
         from mistral_tui.screens.write import WriteScreen
         from mistral_tui.tools.errors import ToolError
+        from mistral_tui.widgets.areas import escaped
         from mistral_tui.widgets.call_entry import pretty
 
         def check(text: str) -> str:
@@ -99,13 +100,19 @@ class ToolActions(TreeActions):
                 return
             if what == "edit":
                 self.start(self.session.run_call(waiting, "once", text))
-            elif what == "by_hand":
-                self.start(self.session.answer_call(waiting, text))
             else:
-                self.start(self.session.deny_call(waiting, text))
+                self.start(self._answer_by_hand(waiting, what, text))
 
-        text = pretty(waiting.call.arguments) if what == "edit" else ""
-        self.push_screen(WriteScreen(title, about, text, check), written)
+        text = escaped(pretty(waiting.call.arguments)) if what == "edit" else ""
+        screen = WriteScreen(title, about, text, check, json=what == "edit")
+        self.push_screen(screen, written)
+
+    async def _answer_by_hand(self, waiting: Waiting, what: str, text: str) -> None:
+        session = self.session
+        answer = session.answer_call if what == "by_hand" else session.deny_call
+        if not await answer(waiting, text) and text.strip():
+            self.prompt.recallable(text)
+            self.notify(f"{key_of('earlier')} in the prompt recalls what you wrote.", markup=False)
 
     def action_tools(self) -> None:
         """What the model may call."""

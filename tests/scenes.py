@@ -173,7 +173,7 @@ async def a_call_waits(pilot: Pilot[int], app: ChatApp) -> None:
 @scene(caller, tools=TOOLS)
 async def calls_answered(pilot: Pilot[int], app: ChatApp) -> None:
     await call(pilot, app)
-    first, second = (one for one in app.session.waiting_calls)
+    first, second = await app.session.waiting_calls()
     await app.session.answer_call(first, '{"celsius": 22, "sky": "clear"}')
     await app.session.deny_call(second, "not needed")
     await shown(pilot, "not worked out")

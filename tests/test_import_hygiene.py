@@ -52,6 +52,16 @@ def test_headless_never_imports_textual() -> None:
     assert _loaded(code, (*HEAVY, "textual")) == []
 
 
+def test_tools_cost_nothing_until_they_are_used() -> None:
+    code = "import mistral_tui.tools.toolbox, mistral_tui.calling, mistral_tui.headless_tools"
+    assert _loaded(code, (*HEAVY, "textual", "mcp", "jsonschema", "llguidance")) == []
+
+
+def test_schemas_are_compiled_without_torch() -> None:
+    code = "import inference.constrained.json_schema, inference.constrained.automaton"
+    assert _loaded(code, (*HEAVY, "textual", "jsonschema", "llguidance")) == []
+
+
 def test_the_command_line_itself_is_light() -> None:
     code = "import mistral_tui.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass"
     assert _loaded(code, (*HEAVY, "textual", "sqlite3")) == []

@@ -16,10 +16,11 @@ from textual.widgets import Static, TextArea
 from mistral_tui.actions import bindings, key_of, line
 from mistral_tui.sanitize import one_line, sanitize
 from mistral_tui.screens import tool_words
-from mistral_tui.screens.tool_editor import JsonArea, as_json
+from mistral_tui.screens.tool_editor import as_json
 from mistral_tui.tools import limits
 from mistral_tui.tools.definition import Definition, Outcome
 from mistral_tui.tools.errors import ToolError
+from mistral_tui.widgets.areas import JsonArea
 
 if TYPE_CHECKING:
     from mistral_tui.tools.toolbox import Toolbox

@@ -14,6 +14,7 @@ from textual.widgets import Static, TextArea
 
 from mistral_tui.actions import bindings, line
 from mistral_tui.sanitize import one_line
+from mistral_tui.widgets.areas import JsonArea, SafeArea
 
 
 class WriteScreen(ModalScreen[str | None]):
@@ -27,11 +28,10 @@ class WriteScreen(ModalScreen[str | None]):
         background: $panel; border: round $primary; padding: 0 1;
         border-title-color: $primary; border-subtitle-color: $text-muted;
     }
-    WriteScreen TextArea {
+    WriteScreen SafeArea {
         height: auto; min-height: 3; max-height: 20; border: none; padding: 0;
-        background: $surface; scrollbar-size-vertical: 1;
     }
-    WriteScreen TextArea:focus { border: none; }
+    WriteScreen SafeArea:focus { border: none; }
     WriteScreen .about { color: $text-muted; height: auto; }
     WriteScreen #wrong { color: $text-error; height: auto; display: none; }
     """
@@ -42,31 +42,34 @@ class WriteScreen(ModalScreen[str | None]):
         about: str,
         text: str = "",
         check: Callable[[str], str] = lambda text: "",
+        *,
+        json: bool = False,
     ) -> None:
         super().__init__()
-        self._title, self._about, self._text, self._check = title, about, text, check
+        self._title, self._about, self._check = title, about, check
+        self._area = JsonArea(text) if json else SafeArea(text)
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = one_line(self._title, 100)
             box.border_subtitle = line(("write.keep", "done"), ("write.leave", "leaves"))
             yield Static(self._about, classes="about", markup=False)
-            yield TextArea(self._text, soft_wrap=True)
+            yield self._area
             yield Static("", id="wrong", markup=False)
 
     def on_mount(self) -> None:
-        area = self.query_one(TextArea)
-        area.focus()
-        area.move_cursor(area.document.end)
+        self._area.focus()
+        self._area.move_cursor(self._area.document.end)
 
     @on(TextArea.Changed)
-    def _typed(self) -> None:
+    def _typed(self, event: TextArea.Changed) -> None:
+        event.stop()
         wrong = self.query_one("#wrong", Static)
         wrong.display = False
 
     def action_keep(self) -> None:
         """Take what is written, if it is right."""
-        text = self.query_one(TextArea).text
+        text = self._area.text
         if problem := self._check(text):
             wrong = self.query_one("#wrong", Static)
             wrong.update(one_line(problem, 400))

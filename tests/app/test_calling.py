@@ -150,6 +150,14 @@ async def test_run_once_runs_it_and_the_model_goes_on() -> None:
         assert opened.session.deciding
 
 
+async def test_a_key_pressed_twice_runs_it_once() -> None:
+    async with window(calls(PARIS), Reply()) as opened:
+        await opened.session.say("Paris?")
+        (one,) = opened.waiting.calls
+        await asyncio.gather(opened.session.run_call(one), opened.session.run_call(one))
+        assert len(opened.box.ran) == 1
+
+
 async def test_always_here_holds_in_this_conversation_only() -> None:
     async with window(calls(PARIS), calls(ROME), Reply(), calls(PARIS)) as opened:
         await opened.session.say("Paris?")

@@ -23,7 +23,7 @@ from mistral_tui.choices import SamplingChoice
 from mistral_tui.config.tuning import Tuning
 from mistral_tui.history.schema import StoreError
 from mistral_tui.screens import tool_words
-from mistral_tui.screens.tool_editor import JsonArea, ToolEditor
+from mistral_tui.screens.tool_editor import ToolEditor
 from mistral_tui.screens.tool_trial import ToolTrial
 from mistral_tui.screens.tools import ToolsScreen
 from mistral_tui.themes import load_themes
@@ -31,6 +31,7 @@ from mistral_tui.tools.consent import Permissions
 from mistral_tui.tools.definition import Definition, Outcome
 from mistral_tui.tools.mcp import ServerState
 from mistral_tui.tools.toolbox import Toolbox
+from mistral_tui.widgets.areas import JsonArea
 
 WEATHER = {
     "name": "get_weather",
