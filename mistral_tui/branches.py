@@ -12,8 +12,8 @@ from typing import Any
 from inference import api
 from inference.api import Failed, Finished, Tokens
 from mistral_tui import call_states, prompts
-from mistral_tui.calling import Calling
 from mistral_tui.conversation import CANDIDATES
+from mistral_tui.deciding import Deciding
 from mistral_tui.happenings import Note, Trouble
 from mistral_tui.history.schema import Message, StoreError
 from mistral_tui.history.tree import Deletion
@@ -22,7 +22,7 @@ from mistral_tui.tokens import Record, known, record, so_far
 _MOST_UNDO = 100
 
 
-class Branches(Calling):
+class Branches(Deciding):
     """A session whose messages can be edited, answered again, walked and taken away."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

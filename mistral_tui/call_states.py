@@ -73,9 +73,9 @@ def states(branch: Sequence[Message]) -> Iterator[CallIs]:
 def answered(message_id: int, number: int, call: ToolCall, result: Message) -> CallIs:
     """A call with its result."""
     meta = result.meta
-    by, seconds = str(meta.get("by", "")), meta.get("seconds")
+    by, seconds = str(meta.get("by", "")), _seconds(meta.get("seconds"))
     notes = [SAID.get(by, "")] if by != "denied" else []
-    if isinstance(seconds, int | float) and by not in ("hand", "denied"):
+    if seconds is not None and by not in ("hand", "denied"):
         notes.append(f"{seconds:.1f} s")
     if meta.get("cut") is True:
         notes.append("its end was cut off")
@@ -89,3 +89,9 @@ def answered(message_id: int, number: int, call: ToolCall, result: Message) -> C
         " · ".join(note for note in notes if note),
         str(meta.get("asked", "")),
     )
+
+
+def _seconds(value: object) -> float | None:
+    """A time that was kept; a foreign file can hold anything."""
+    usual = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e7
+    return float(value) if usual else None  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Tool calls in a conversation: who runs them, who has to be asked, what came of them.
+"""Tool calls in a conversation: the rounds of answers and calls, and what runs.
 
 A call waits until it has a result on disk; so what waits is told from the messages alone, and
 nothing of it is lost with the window.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+import json
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any
 
 from inference import api
@@ -23,8 +24,6 @@ from mistral_tui.tools.consent import SETTING, By, Permissions
 from mistral_tui.tools.definition import Definition, Outcome
 from mistral_tui.tools.toolbox import Toolbox, ToolError
 
-_DENIED = "The user did not allow this call."
-_INSTEAD = "The user did not allow this call, and wrote the next message instead."
 _STOPPED = "The user stopped this call."
 
 
@@ -34,24 +33,47 @@ class Calling(Session):
     def __init__(self, *args: Any, toolbox: Toolbox | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
         self.toolbox = toolbox or Toolbox()
+        self.toolbox.changed = self._tools_changed
         self.permissions = Permissions()
-        self._settling = 0
+        self._under = 0  # how deep in what is under way
         self._running: asyncio.Future[Any] | None = None  # what Esc stops beside the model
-        self._stopped = False
+        self._stopped = False  # by the user, of what is under way
         self._rounds_since = 0  # a message: rounds are counted from there
+        self._beside: set[asyncio.Task[None]] = set()
 
     @property
     def answering(self) -> bool:
-        return super().answering or self._settling > 0
+        return super().answering or self._under > 0
 
     @property
     def deciding(self) -> bool:
         """Whether calls wait for the user."""
         return not self.answering and bool(call_states.pending(self.messages))
 
-    async def waiting_calls(self) -> tuple[Waiting, ...]:
-        """The calls that wait for the user, in order."""
-        return tuple([await self._waiting(one) for one in call_states.pending(self.messages)])
+    @contextlib.asynccontextmanager
+    async def _under_way(self) -> AsyncIterator[None]:
+        """What a stop ends as a whole; nothing else is begun meanwhile."""
+        if not self._under:
+            self._stopped = False
+        self._under += 1
+        try:
+            yield
+        finally:
+            self._under -= 1
+            if not self._under:
+                self._tell(Settled())
+
+    def cancel(self) -> None:
+        if self._under:
+            self._stopped = True
+        if self._running is not None:
+            self._running.cancel()
+        super().cancel()
+
+    async def _idle(self) -> None:
+        await super()._idle()
+        while self._under or self._request:
+            await asyncio.sleep(0.005)
 
     # ── what the model is told ──────────────────────────────────────────────────────
 
@@ -74,81 +96,84 @@ class Calling(Session):
         """Bring up what the tools of this conversation need; False if the user stopped that."""
         if not self.tuning.tools:
             return True
-        self._stopped = False
         ready = self.toolbox.ready(self.tuning.tools, lambda said: self._tell(Note(said)))
-        self._running = asyncio.ensure_future(ready)
+        problems = await self._stoppable(ready)
+        for problem in problems or ():
+            self._tell(Note(problem))
+        return problems is not None
+
+    async def _stoppable(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What comes of some work; None if the user stopped it."""
+        self._running = asyncio.ensure_future(work)
+        if self._stopped:
+            self._running.cancel()
         try:
-            problems = await self._running
+            return await self._running
         except asyncio.CancelledError:
             self._running.cancel()
-            if not self._stopped:
+            if not self._stopped:  # we ourselves are ended
                 raise
-            return False
+            return None
         finally:
             self._running = None
-        for problem in problems:
-            self._tell(Note(problem))
-        return True
 
-    # ── the loop ────────────────────────────────────────────────────────────────────
+    # ── the rounds ──────────────────────────────────────────────────────────────────
 
     async def _answer(self) -> None:
+        """Have the model answer, and go on with what comes of its calls, until it has none."""
         async with self._under_way():
-            if await self._make_ready():
-                await super()._answer()
-                await self._settle()
-            else:  # stopped before the model was asked
-                self.waiting = False
-                self._over(self._request)
-                await self.take_back()
+            while True:
+                if not await self._make_ready() or self._stopped:
+                    self.waiting = False
+                    self._over(self._request)
+                    return
+                if not await self._one_reply() or not await self._settle():
+                    return
 
-    @contextlib.asynccontextmanager
-    async def _under_way(self) -> AsyncIterator[None]:
-        self._settling += 1
-        try:
-            yield
-        finally:
-            self._settling -= 1
-            if not self._settling:
-                self._tell(Settled())
-
-    async def _settle(self) -> None:
-        """Run what may run unasked, and have the model go on when every call has its result."""
-        self._stopped = False
+    async def _settle(self) -> bool:
+        """Run what may run unasked; whether every call has its result and the model goes on."""
         while open_ := call_states.pending(self.messages):
             one = open_[0]
-            tool, by = self._tool(one.call), ""
-            if tool is not None and self.conversation is not None:
-                by = self.permissions.given(tool, self.conversation.id)
-            if tool is None or not by or await self._problem(tool, one.call.arguments):
+            tool = self._tool(one.call)
+            by = await self._permission(tool)
+            problem = await self._problem(tool, one.call.arguments) if tool and by else ""
+            if tool is None or not by or problem or self._stopped:
                 await self._tell_waiting()
-                return
-            if not await self._run(one, tool, by, one.call.arguments):  # type: ignore[arg-type]
+                return False
+            if not await self._run(one, tool, by, one.call.arguments):
                 await self._tell_waiting()
-                return
+                return False
         self._tell(CallsWait())
         if not self.messages or self.messages[-1].role != "tool" or self._stopped:
-            return
-        if call_states.rounds(self.messages, self._rounds_since) >= self.tuning.tool_rounds:
-            many = self.tuning.tool_rounds
-            self._tell(Note(f"The model called tools {many} times in a row: go on lets it go on."))
-            return
-        if self.engine == "ready":
+            return False
+        most = self.tuning.tool_rounds
+        if call_states.rounds(self.messages, self._rounds_since) >= most:
+            self._tell(Note(f"The model called tools {most} times in a row: go on lets it go on."))
+            return False
+        self.waiting = self.engine != "ready"
+        return not self.waiting
+
+    async def _settle_and_answer(self) -> None:
+        if await self._settle():
             await self._answer()
-        else:
-            self.waiting = True
 
-    async def _tell_waiting(self) -> None:
-        self._tell(CallsWait(await self.waiting_calls()))
+    async def _permission(self, tool: Definition | None) -> By | None:
+        """The consent that a call has already, as it is on disk now; None: it has to ask."""
+        if tool is None or self.conversation is None:
+            return None
+        if not self.permissions.given(tool, self.conversation.id):
+            return None
+        try:
+            await self.load_permissions()  # it may have been revoked in another window
+        except StoreError:
+            return None
+        return self.permissions.given(tool, self.conversation.id) or None
 
-    async def _waiting(self, one: Open) -> Waiting:
-        tool = self._tool(one.call)
-        if tool is None:
-            said = f"There is no tool {one.call.name} in this conversation."
-            return Waiting(one.message.id, one.number, one.call, by_hand=True, problem=said)
-        problem = await self._problem(tool, one.call.arguments)
-        by_hand = tool.kind == "manual"
-        return Waiting(one.message.id, one.number, one.call, tool.source, by_hand, problem)
+    async def load_permissions(self) -> None:
+        """Read what the user has allowed, perhaps in another window."""
+        self.permissions = Permissions.load(await self._store.get_setting(SETTING, ""))
+        self.toolbox.allowed_servers.clear()
+        self.toolbox.allowed_servers.update(self.permissions.servers)
 
     def _tool(self, call: ToolCall) -> Definition | None:
         """The tool of a call, if it is one of this conversation."""
@@ -165,128 +190,34 @@ class Calling(Session):
         # A foreign schema can make this slow.
         return await asyncio.to_thread(self.toolbox.check, tool, arguments)
 
-    # ── what the user decides ───────────────────────────────────────────────────────
-
-    async def run_call(self, waiting: Waiting, by: By = "once", arguments: str = "") -> None:
-        """Run a call that waits, perhaps with other arguments than the model's.
-
-        Raises:
-            ToolError: the arguments are not what the tool takes.
-            StoreError: the permission could not be kept; nothing was run.
-        """
-        one, tool = self._open(waiting), self._tool(waiting.call)
-        if one is None:
-            return
-        if tool is None or tool.kind == "manual":
-            raise ToolError(f"Only you can answer a call of {one_line(waiting.call.name, 64)}.")
-        async with self._under_way():  # at once: the key may have been pressed twice
-            await self._checked(tool, arguments or one.call.arguments)
-            if by in ("always", "conversation"):
-                await self._permit(tool, by)
-            async with self._deciding():
-                await self._run(one, tool, by, arguments or one.call.arguments)
-
-    async def answer_call(self, waiting: Waiting, text: str) -> bool:
-        """Answer a call in the place of the tool; False if the answer could not be kept."""
-        return await self._decide(waiting, Outcome(text), "hand")
-
-    async def deny_call(self, waiting: Waiting, reason: str = "") -> bool:
-        """Do not run a call; the model is told why. False if that could not be kept."""
-        said = f"{_DENIED} {reason.strip()}".strip()
-        return await self._decide(waiting, Outcome(said, error=True), "denied")
-
-    async def _decide(self, waiting: Waiting, outcome: Outcome, by: By) -> bool:
-        if (one := self._open(waiting)) is None:
-            self._tell(Note("This call does not wait any more."))
-            return False
-        async with self._deciding():
-            return await self._keep(one, outcome, by)
-
-    async def say(self, text: str) -> None:
-        if self.deciding:
-            for one in call_states.pending(self.messages):
-                await self._keep(one, Outcome(_INSTEAD, error=True), "denied")
-            self._tell(CallsWait())
-        await super().say(text)
-
-    async def revoke(self, tool: Definition) -> bool:
-        """Have a tool ask again; False if it did anyway."""
-        await self.load_permissions()
-        if not self.permissions.revoke(tool):
-            return False
-        await self._store.set_setting(SETTING, self.permissions.dump())
-        return True
-
-    async def load_permissions(self) -> None:
-        """Read what the user has allowed, perhaps in another window."""
-        self.permissions = Permissions.load(await self._store.get_setting(SETTING, ""))
-        self.toolbox.allowed_servers.update(self.permissions.servers)
-
-    async def allow_server(self, name: str) -> None:
-        """Start an MCP server that a project brings, now and from now on.
-
-        Raises:
-            ToolError: its entry is gone.
-            StoreError: the permission could not be kept; nothing was started.
-        """
-        await self.load_permissions()
-        if not (digest := self.toolbox.digest(name)):
-            raise ToolError(f"There is no MCP server {one_line(name, 40)} any more.")
-        self.permissions.servers[digest] = name
-        await self._store.set_setting(SETTING, self.permissions.dump())
-        self.toolbox.allowed_servers.add(digest)
-        await self.toolbox.start_servers([name])
-
-    async def _permit(self, tool: Definition, by: By) -> None:
-        await self.load_permissions()
-        if by == "always":
-            self.permissions.allow_always(tool)
-        elif self.conversation is not None:
-            self.permissions.allow_here(tool, self.conversation.id)
-        await self._store.set_setting(SETTING, self.permissions.dump())
-
-    def _open(self, waiting: Waiting) -> Open | None:
-        """The call, if it still waits."""
-        if self.answering:
-            return None
-        where = (waiting.message_id, waiting.number)
-        for one in call_states.pending(self.messages):
-            if (one.message.id, one.number) == where:
-                return one
-        return None
-
-    @contextlib.asynccontextmanager
-    async def _deciding(self) -> AsyncIterator[None]:
-        async with self._under_way():
-            self._tell(CallsWait())  # it is decided
-            yield
-            if self._stopped:
-                self._stopped = False
-                await self._tell_waiting()
-            else:
-                await self._settle()
-
     # ── running ─────────────────────────────────────────────────────────────────────
 
     async def _run(self, one: Open, tool: Definition, by: By, arguments: str) -> bool:
-        """Run a call and keep what came of it; False if the user stopped it."""
-        asked = arguments if arguments != one.call.arguments else ""
+        """Run a call and keep what came of it; False if the rounds end with it."""
+        asked = "" if _same(arguments, one.call.arguments) else arguments
+        if not await self._still_waits(one):
+            return False
         self._tell(CallIs(one.message.id, one.number, one.call, "running", asked=asked))
-        told: Mapping[str, Any] = await self._checked(tool, arguments)
-        self._stopped = False
-        self._running = asyncio.ensure_future(
-            self.toolbox.run(tool, told, timeout=self.tuning.tool_timeout)
-        )
+        outcome: Outcome | None
         try:
-            outcome = await self._running
-        except asyncio.CancelledError:
-            if not self._stopped:
-                self._running.cancel()
-                raise
+            told: Mapping[str, Any] = await self._checked(tool, arguments)
+            run = self.toolbox.run(tool, told, timeout=self.tuning.tool_timeout)
+            outcome = await self._stoppable(run)
+        except Exception as error:  # of a tool nothing may end the chat
+            outcome = Outcome(one_line(f"{type(error).__name__}: {error}", 400), error=True)
+        if outcome is None:
             outcome, by = Outcome(_STOPPED, error=True), "stopped"
-        finally:
-            self._running = None
         return await self._keep(one, outcome, by, asked) and not self._stopped
+
+    async def _still_waits(self, one: Open) -> bool:
+        """Whether no other window has decided on the call meanwhile."""
+        _, messages = await self._store.load_conversation(one.message.conversation_id)
+        there = {(other.message.id, other.number) for other in call_states.pending(messages)}
+        if (one.message.id, one.number) in there:
+            return not self._stopped
+        await self._show(one.message.conversation_id)
+        self._tell(Note("This call was decided on in another window."))
+        return False
 
     async def _keep(self, one: Open, outcome: Outcome, by: By, asked: str = "") -> bool:
         """Put a result on disk; False if the disk refused, which is told."""
@@ -309,18 +240,42 @@ class Calling(Session):
         self._tell(call_states.answered(one.message.id, one.number, one.call, message))
         return True
 
-    def cancel(self) -> None:
-        if self._running is not None:
-            self._stopped = True
-            self._running.cancel()
-        super().cancel()
+    # ── what waits ──────────────────────────────────────────────────────────────────
 
-    async def _idle(self) -> None:
-        await super()._idle()
-        while self._settling or self._request:
-            await asyncio.sleep(0.005)
+    async def waiting_calls(self) -> tuple[Waiting, ...]:
+        """The calls that wait for the user, in order; the first one is checked."""
+        open_ = call_states.pending(self.messages)
+        return tuple([await self._waiting(one, first=not n) for n, one in enumerate(open_)])
 
-    # ── what is in view ─────────────────────────────────────────────────────────────
+    async def _waiting(self, one: Open, *, first: bool) -> Waiting:
+        where = (one.message.id, one.number, one.call)
+        tool = self._tool(one.call)
+        if tool is None:
+            said = f"There is no tool {one_line(one.call.name, 64)} in this conversation."
+            return Waiting(*where, by_hand=True, problem=said)
+        problem = await self._problem(tool, one.call.arguments) if first else ""
+        return Waiting(*where, tool.source, tool.kind == "manual", problem, tool.identity)
+
+    async def _tell_waiting(self) -> None:
+        leaf = self.messages[-1].id if self.messages else 0
+        waiting = await self.waiting_calls()
+        if leaf == (self.messages[-1].id if self.messages else 0):  # else others are in view
+            self._tell(CallsWait(waiting))
+
+    def _tools_changed(self) -> None:
+        if self.deciding:
+            self._start_beside(self._tell_waiting())
+
+    def _start_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def _bring_up(self) -> None:
+        """What the calls that wait need, so that they can be decided on."""
+        await self.toolbox.ready(self.tuning.tools)
+        if self.deciding:
+            await self._tell_waiting()
 
     async def new(self) -> None:
         await super().new()
@@ -329,7 +284,21 @@ class Calling(Session):
     async def _show(self, conversation_id: str, focus: int | None = None) -> None:
         await super()._show(conversation_id, focus)
         await self._tell_waiting()
+        if call_states.pending(self.messages):
+            self._start_beside(self._bring_up())
 
     async def close_tools(self) -> None:
         """End what runs for the tools."""
+        for task in self._beside:
+            task.cancel()
         await self.toolbox.close()
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two JSON texts mean the same."""
+    if one == other:
+        return True
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except (ValueError, RecursionError):
+        return False

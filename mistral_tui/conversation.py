@@ -92,6 +92,8 @@ class Session:
         the chosen model; then answer what waits."""
         if self.engine == "loading":
             return
+        if anew:
+            self.cancel()  # whatever is under way
         self._engine_is("loading")
         if anew:
             await self._client.close()
@@ -291,7 +293,11 @@ class Session:
         return (), "auto"
 
     async def _answer(self) -> None:
-        """Have the last message answered; a reply is gone on with."""
+        """Have the last message answered."""
+        await self._one_reply()
+
+    async def _one_reply(self) -> bool:
+        """One reply to the last message; a reply is gone on with. Whether it came to a good end."""
         assert self.card is not None
         assert self.conversation is not None
         self.waiting = False
@@ -303,7 +309,7 @@ class Session:
             self._over(request.id)
             await self.take_back()
             self._tell(Trouble(str(error)))
-            return
+            return False
         taken = [call.id for message in self.messages for call in message.calls]
         turn = self._turn = Turn(reply, self.card.fingerprint, taken)
         self._tell(ReplyBegan(reply, self.siblings.get(reply.id)))
@@ -331,6 +337,7 @@ class Session:
             self._tell(ended)
         if isinstance(last, Failed) and last.kind != "cancelled":
             await self._failed(last, answered=ended.kept)
+        return ended.saved and ended.status == "complete"
 
     async def _begin_reply(
         self, conversation: Conversation, card: ModelCard, request: api.Generate

@@ -102,6 +102,7 @@ class Waiting:
     source: str = ""
     by_hand: bool = False
     problem: str = ""
+    identity: str = ""  # of the tool as it was when it was asked about
 
 
 @dataclass(frozen=True, slots=True)

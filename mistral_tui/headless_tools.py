@@ -32,6 +32,7 @@ class Tools:
     run; and files that hold the results of others."""
 
     names: tuple[str, ...] = ()
+    named: bool = True  # on the command line, not by the config
     choice: str = "auto"
     given: tuple[Definition, ...] = ()
     allowed: frozenset[str] = frozenset()
@@ -88,14 +89,16 @@ class Rounds:
 
     async def _answer(self, request: Generate, show: bool) -> Reply | Failed:
         names = self._tools.names
-        missing = await self._box.ready(names)
-        if missing:
-            raise ToolError(missing[0])
+        problems = await self._box.ready(names)
         definitions = {name: tool for name in names if (tool := self._box.find(name))}
         if definitions and "tools" not in self._card.capabilities:
-            raise ToolError(
-                f"{one_line(self._card.name)} cannot call tools: its tokenizer has no tool tokens."
-            )
+            name = one_line(self._card.name)
+            problems.insert(0, f"{name} cannot call tools: its tokenizer has no tool tokens.")
+            definitions = {}
+        if problems and self._tools.named:
+            raise ToolError(problems[0])
+        for problem in problems:  # the config's are for any model
+            print_line(sys.stderr, f"mistral-tui: {problem}")
         told = tuple(tool.told() for tool in definitions.values())
         request = replace(request, tools=told, tool_choice=self._tools.choice)
         for round_ in range(self._tools.rounds + 1):
@@ -103,7 +106,7 @@ class Rounds:
             if isinstance(reply, Failed):
                 return reply
             calls = self._calls(reply.calls)
-            if not calls or self.unfinished:
+            if not calls or self.unfinished or reply.finished.reason != "stop":
                 return reply
             if round_ == self._tools.rounds:
                 break

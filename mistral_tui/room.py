@@ -30,14 +30,14 @@ _SUMMARY = "Summary of the conversation until now:"
 class Conversing(Branches):
     """The session as the app has it."""
 
-    async def _answer(self) -> None:
+    async def _one_reply(self) -> bool:
         if (tokens := await self._too_much()) is None:
-            await super()._answer()
-            return
+            return await super()._one_reply()
         self.waiting = False
         self._over(self._request)
         assert self.card is not None
         self._tell(ContextFull(tokens, self.card.context))
+        return False
 
     async def drop_oldest(self) -> None:
         """Leave the oldest turns out of what the model reads, until there is room; then answer."""

@@ -10,6 +10,7 @@ from mistral_tui.tree_actions import TreeActions
 if TYPE_CHECKING:
     from mistral_tui.config.settings import Value
     from mistral_tui.happenings import Waiting
+    from mistral_tui.tools.consent import By
     from mistral_tui.widgets.consent import ConsentBar
 
 
@@ -17,7 +18,6 @@ class ToolActions(TreeActions):
     """What the app can do with tools."""
 
     _consent: ConsentBar | None = None
-    _decided = False  # the last thing the user did was to decide on a call
 
     def show_waiting(self, calls: tuple[Waiting, ...]) -> None:
         """Ask about these calls, or about none any more."""
@@ -25,24 +25,26 @@ class ToolActions(TreeActions):
         if not calls:
             if bar is not None:
                 self._consent = None
-                if bar.has_focus or self._decided:
-                    self.prompt.focus()
+                if self.screen_stack[0].focused in (bar, None):
+                    self.screen_stack[0].set_focus(self.prompt)  # at once
                 bar.remove()
-            else:
-                self._decided = False
             return
-        if bar is None:
-            from mistral_tui.widgets.consent import ConsentBar
+        from mistral_tui.widgets.consent import ConsentBar
 
+        if bar is None:
             bar = self._consent = ConsentBar(calls)
             self.screen_stack[0].mount(bar, after="#view")
-            # Who is writing, or reading, is not interrupted.
-            if not self.prompt.text and (self.prompt.has_focus or self._decided):
-                self.call_after_refresh(bar.focus)
-            self._decided = False
+            self.call_after_refresh(self._focus_consent)
         else:
             bar.show(calls)
         self.transcript.follow()
+
+    def _focus_consent(self) -> None:
+        """Who is writing, or reading, or in another screen, is not interrupted."""
+        bar, focused = self._consent, self.screen_stack[0].focused
+        idle = focused is None or focused is self.prompt
+        if bar is not None and idle and not self.prompt.text and len(self.screen_stack) == 1:
+            bar.focus()
 
     def to_consent(self) -> bool:
         """From the prompt to the line that asks, if there is one."""
@@ -58,16 +60,15 @@ class ToolActions(TreeActions):
 
     def on_consent_bar_decided(self, event: ConsentBar.Decided) -> None:
         """The user decided on a call."""
-        session, waiting = self.session, event.waiting
-        self._decided = event.what != "leave"
+        waiting = event.waiting
         name = waiting.call.name
         match event.what:
             case "once":
-                self.start(session.run_call(waiting, "once"))
+                self.start(self._run_call(waiting, "once"))
             case "here":
-                self.start(session.run_call(waiting, "conversation"))
+                self.start(self._run_call(waiting, "conversation"))
             case "always":
-                self.start(session.run_call(waiting, "always"))
+                self.start(self._run_call(waiting, "always"))
             case "edit":
                 about = "The arguments that the tool is given; the model is told of the change."
                 self._write(f"Arguments of {name}", about, waiting, "edit")
@@ -99,7 +100,7 @@ class ToolActions(TreeActions):
             if text is None:
                 return
             if what == "edit":
-                self.start(self.session.run_call(waiting, "once", text))
+                self.start(self._run_call(waiting, "once", text))
             else:
                 self.start(self._answer_by_hand(waiting, what, text))
 
@@ -107,10 +108,23 @@ class ToolActions(TreeActions):
         screen = WriteScreen(title, about, text, check, json=what == "edit")
         self.push_screen(screen, written)
 
+    async def _run_call(self, waiting: Waiting, by: By, arguments: str | None = None) -> None:
+        ran = False
+        try:
+            ran = await self.session.run_call(waiting, by, arguments)
+        finally:
+            if not ran:
+                self._give_back(arguments or "")
+
     async def _answer_by_hand(self, waiting: Waiting, what: str, text: str) -> None:
         session = self.session
         answer = session.answer_call if what == "by_hand" else session.deny_call
-        if not await answer(waiting, text) and text.strip():
+        if not await answer(waiting, text):
+            self._give_back(text)
+
+    def _give_back(self, text: str) -> None:
+        """What was written for a call that could not take it is not lost."""
+        if text.strip():
             self.prompt.recallable(text)
             self.notify(f"{key_of('earlier')} in the prompt recalls what you wrote.", markup=False)
 

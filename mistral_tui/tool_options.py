@@ -71,6 +71,7 @@ def headless(
     modules = now["tool_modules"].value
     return Tools(
         names,
+        said.names is not None,
         choice,
         said.definitions,
         frozenset(allowed),

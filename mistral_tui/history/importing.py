@@ -36,6 +36,7 @@ from mistral_tui.history.schema import (
     title_from,
 )
 from mistral_tui.history.store import Store
+from mistral_tui.tools.consent import SETTING, Permissions
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EMPTY = "there are no conversations in it"
@@ -122,7 +123,8 @@ def _take(store: Store, element: object, report: Report) -> None:
     if store.planted_from(origin) or _is_there(store, wanted, origin):
         report.known += 1
         return
-    if store.exists(wanted):
+    # Not under an id that a permission of the user may be about.
+    if store.exists(wanted) or wanted in Permissions.load(store.get_setting(SETTING, "")).here:
         plan.conversation = replace(plan.conversation, id=str(uuid.uuid4()))
     store.plant(plan.conversation, plan.messages, plan.ways, origin)
     report.conversations += 1
@@ -200,7 +202,8 @@ def _message(number: int, parent: int | None, plan: Plan, node: dict[str, Any]) 
         Part(words(part.get("type")), words(part.get("text")))
         for part in map(mapping, items(node.get("parts")))
     )
-    if role not in get_args(Role) or not any(part.text for part in parts):
+    said = any(part.text for part in parts) or (role == "tool" and bool(parts))
+    if role not in get_args(Role) or not said:
         return None
     settings = node.get("settings")
     return Message(

@@ -114,7 +114,8 @@ class Tree(Replies):
         with self._transaction(durable=True) as db:
             old = self._live(message_id)
             # Of an edited answer the calls stay; other ids know what they say themselves.
-            calls = () if realization else (p for p in old.parts if p.type == "call")
+            keep = realization is None and old.status == "complete"
+            calls = [p for p in old.parts if p.type == "call"] if keep else ()
             now, parts = time.time(), schema.parts_of(text, thinking, calls)
             settings = old.settings if settings is None else settings
             meta = dict(old.meta)

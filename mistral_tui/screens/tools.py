@@ -60,6 +60,7 @@ class ToolSession(Protocol):
     async def load_permissions(self) -> None: ...
     async def revoke(self, tool: Definition) -> bool: ...
     async def allow_server(self, name: str) -> None: ...
+    async def revoke_server(self, name: str) -> bool: ...
 
 
 class ToolsScreen(ModalScreen[dict[str, Value | None] | None]):
@@ -252,7 +253,7 @@ class ToolsScreen(ModalScreen[dict[str, Value | None] | None]):
         self._toggle()
 
     def action_enable(self) -> None:
-        """Enable, or not any more (the parameter is of Textual's action of this name)."""
+        """Enable, or not any more."""
         self._toggle()
 
     def _toggle(self) -> None:
@@ -362,7 +363,11 @@ class ToolsScreen(ModalScreen[dict[str, Value | None] | None]):
 
     @work(group="permission")
     async def action_revoke(self) -> None:
-        """Have it ask again."""
+        """Have it ask again: a tool, or a project's server."""
+        row = self._list.row
+        if row is not None and row.kind == "server" and row.state is not None:
+            await self._revoke_server(row.state.name)
+            return
         tool = self._tool("have it ask again")
         if tool is None:
             return
@@ -373,6 +378,16 @@ class ToolsScreen(ModalScreen[dict[str, Value | None] | None]):
             return
         asked = "is answered by you" if tool.kind == "manual" else "asks before each call"
         self._say(f"{tool.name} asks again before each call." if had else f"{tool.name} {asked}.")
+        self._look()
+
+    async def _revoke_server(self, name: str) -> None:
+        try:
+            had = await self._session.revoke_server(name)
+        except StoreError as error:
+            self._say(str(error), "-wrong")
+            return
+        shown = one_line(name, 60)
+        self._say(f"{shown} is stopped and asks again." if had else f"{shown} has no permission.")
         self._look()
 
     @work(group="server")

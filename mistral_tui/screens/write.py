@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
-from mistral_tui.actions import bindings, line
+from mistral_tui.actions import bindings, key_of, line
 from mistral_tui.sanitize import one_line
 from mistral_tui.widgets.areas import JsonArea, SafeArea
 
@@ -47,6 +47,8 @@ class WriteScreen(ModalScreen[str | None]):
     ) -> None:
         super().__init__()
         self._title, self._about, self._check = title, about, check
+        self._begun = text
+        self._warned = False
         self._area = JsonArea(text) if json else SafeArea(text)
 
     def compose(self) -> ComposeResult:
@@ -64,6 +66,7 @@ class WriteScreen(ModalScreen[str | None]):
     @on(TextArea.Changed)
     def _typed(self, event: TextArea.Changed) -> None:
         event.stop()
+        self._warned = False
         wrong = self.query_one("#wrong", Static)
         wrong.display = False
 
@@ -71,12 +74,20 @@ class WriteScreen(ModalScreen[str | None]):
         """Take what is written, if it is right."""
         text = self._area.text
         if problem := self._check(text):
-            wrong = self.query_one("#wrong", Static)
-            wrong.update(one_line(problem, 400))
-            wrong.display = True
+            self._say(problem)
             return
         self.dismiss(text)
 
     def action_leave(self) -> None:
-        """Leave it."""
+        """Leave it; what is written is not dropped by one key."""
+        text = self._area.text
+        if text != self._begun and text.strip() and not self._warned:
+            self._warned = True
+            self._say(f"{key_of('write.leave')} again drops what you wrote.")
+            return
         self.dismiss(None)
+
+    def _say(self, sentence: str) -> None:
+        wrong = self.query_one("#wrong", Static)
+        wrong.update(one_line(sentence, 400))
+        wrong.display = True

@@ -22,7 +22,7 @@ class Definition:
     """`parameters` is the JSON Schema of an object. `kind` says who runs it: the user by hand
     (`manual`), we ourselves, a Python function, or an MCP server. `source` says for people where
     it comes from: a file, `module:function`, or a server's name; `target` is what the one that
-    runs it calls it."""
+    runs it calls it, `origin` the digest of a server's entry."""
 
     name: str
     description: str
@@ -30,12 +30,14 @@ class Definition:
     kind: Kind = "manual"
     source: str = ""
     target: str = ""
+    origin: str = ""
 
     @property
     def identity(self) -> str:
         """Names just this tool in a stored permission: one that changed, or comes from somewhere
         else, is another one."""
         facts = [self.name, self.description, self.parameters, self.kind, self.source, self.target]
+        facts.append(self.origin)
         written = json.dumps(facts, sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:24]
         return f"{self.name}:{digest}"

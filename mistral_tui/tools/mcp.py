@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -73,6 +74,7 @@ class McpServers:
         self._ids = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Outcome]] = {}
         self._news = asyncio.Condition()
+        self._spawning = asyncio.Lock()
         self._telling: set[asyncio.Task[None]] = set()
         self._host: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -101,8 +103,12 @@ class McpServers:
         if server.kind == "http":
             wants = f"connect to {one_line(server.url, 200)}"
         else:
-            wants = f"run {one_line(' '.join((server.command, *server.args)), 200)}"
-        given = f" It is given {one_line(', '.join(server.uses), 100)}." if server.uses else ""
+            wants = f"run {one_line(shlex.join((server.command, *server.args)), 1000)}"
+            if server.cwd:
+                wants += f" in {one_line(server.cwd, 300)}"
+            if env := ", ".join(f"{key}={value}" for key, value in server.env.items()):
+                wants += f" with {one_line(env, 1000)}"
+        given = f" It is given {one_line(', '.join(server.uses), 300)}." if server.uses else ""
         return ServerState(name, "asks", f"This project's .mcp.json wants to {wants}.{given}")
 
     async def start(self, names: Collection[str] | None = None) -> None:
@@ -233,17 +239,18 @@ class McpServers:
     # The host process
 
     async def _ensure_host(self) -> bool:
-        if self._writer is not None:
+        async with self._spawning:
+            if self._writer is not None:
+                return True
+            self._trouble = ""
+            try:
+                ours = self._spawn()
+            except OSError as error:
+                self._trouble = f"MCP servers cannot be started: {error.strerror}."
+                return False
+            reader, self._writer = await asyncio.open_connection(sock=ours)
+            self._reading = asyncio.create_task(self._read(reader), name="mcp messages")
             return True
-        self._trouble = ""
-        try:
-            ours = self._spawn()
-        except OSError as error:
-            self._trouble = f"MCP servers cannot be started: {error.strerror}."
-            return False
-        reader, self._writer = await asyncio.open_connection(sock=ours)
-        self._reading = asyncio.create_task(self._read(reader), name="mcp messages")
-        return True
 
     def _spawn(self) -> socket.socket:
         # From the main thread: Linux ties the child's end to the spawning thread.
@@ -311,7 +318,8 @@ class McpServers:
         key = (server, target)
         if key not in self._names:  # and for good: a conversation may use it already
             self._names[key] = fitting(server, target, self._names.values())
-        return Definition(self._names[key], description, parameters, "mcp", server, target)
+        origin = self._servers[server].digest
+        return Definition(self._names[key], description, parameters, "mcp", server, target, origin)
 
     async def _lose_host(self, trouble: str = "") -> None:
         """The host is gone, or is to go: with it all of its servers."""

@@ -45,7 +45,8 @@ class Toolbox:
         self.servers: McpServers | None = None
         self._given = tuple(tools)
         self._modules = tuple(modules)
-        self._changed = changed
+        self.changed = changed
+        """Called whenever there may be other tools."""
         self._files: tuple[Definition, ...] = ()
         self._functions: tuple[Definition, ...] | None = None
         self._told: list[str] = []  # problems of functions
@@ -100,7 +101,7 @@ class Toolbox:
             self._functions = self._functions or ()
         await self._know_servers()
         self.problems = [*problems, *self._told, *self._entry_problems, *self._twice()]
-        self._changed()
+        self.changed()
 
     async def _know_servers(self) -> None:
         """Read which servers there are; where that has changed, those that run are ended."""
@@ -119,7 +120,7 @@ class Toolbox:
             self._entries = entries
             log = paths.log_dir() / "mcp.log"
             self.servers = McpServers(
-                servers, log=log, allowed=self.allowed_servers, changed=self._changed
+                servers, log=log, allowed=self.allowed_servers, changed=lambda: self.changed()
             )
 
     def _twice(self) -> list[str]:
@@ -150,7 +151,8 @@ class Toolbox:
             wanted = {
                 server
                 for server in self.states
-                if any(name.startswith(fitting(server, "", ()) + "_") for name in missing)
+                if self.states[server].state in ("off", "starting")  # failed: the user restarts it
+                and any(name.startswith(fitting(server, "", ()) + "_") for name in missing)
             }
             if wanted:
                 say(f"Starting {one_line(', '.join(sorted(wanted)), 200)} …")
@@ -174,6 +176,11 @@ class Toolbox:
             await self._know_servers()
         if self.servers is not None and self.states:
             await self.servers.start(names)
+
+    async def stop_server(self, name: str) -> None:
+        """End a server, if it runs."""
+        if self.servers is not None:
+            await self.servers.stop(name)
 
     def digest(self, server: str) -> str:
         """What names an entry of a project's file in a stored permission; empty: unknown."""

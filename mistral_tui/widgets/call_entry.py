@@ -21,6 +21,7 @@ CallLook = Literal["writing", "waiting", "running", "done", "denied", "unrun", "
 MOST_ARGUMENTS = 20_000  # characters that are drawn
 MOST_RESULT = 60_000
 FOLDED_LINES = 8
+_DEEPEST = 20  # levels that are indented
 _SAYS: dict[CallLook, str] = {
     "writing": "is being written …",
     "waiting": "waits for you",
@@ -33,7 +34,9 @@ _SAYS: dict[CallLook, str] = {
 
 
 def pretty(written: str) -> str:
-    """JSON, or the beginning of it, with one member a line; what is none stays as it is."""
+    """JSON, or the beginning of it, with one member a line; what is none stays as it is. A text
+    that is too long is cut."""
+    written = _bounded(written, MOST_RESULT)
     out: list[str] = []
     depth = 0
     quoted = escaped = False
@@ -49,19 +52,23 @@ def pretty(written: str) -> str:
         if char in "}]":
             depth = max(0, depth - 1)
             if not opened:
-                out.append("\n" + "  " * depth)
+                out.append(_line(depth))
         elif opened:
-            out.append("\n" + "  " * depth)
+            out.append(_line(depth))
         opened = char in "{["
         out.append(char)
         if opened:
             depth += 1
         elif char == ",":
-            out.append("\n" + "  " * depth)
+            out.append(_line(depth))
         elif char == ":":
             out.append(" ")
         quoted = char == '"'
     return "".join(out)
+
+
+def _line(depth: int) -> str:
+    return "\n" + "  " * min(depth, _DEEPEST)
 
 
 def is_json(text: str) -> bool:

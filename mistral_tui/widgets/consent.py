@@ -13,13 +13,14 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from mistral_tui.actions import BY_ID, bindings
+from mistral_tui.actions import BY_ID, bindings, key_of
 from mistral_tui.happenings import Waiting
 from mistral_tui.sanitize import one_line
+from mistral_tui.widgets.pastes import clean
 
 GRACE_SECONDS = 0.7
-"""So long after the line appeared, or another call came into it, keys are taken as typed for the
-prompt."""
+"""So long after the line got the focus, or another call came into it, keys are taken as typed for
+the prompt."""
 _ALL = ("once", "here", "always", "edit", "by_hand", "deny", "leave")
 _BY_HAND = ("by_hand", "deny", "leave")
 
@@ -55,6 +56,7 @@ class ConsentBar(Widget, can_focus=True):
         super().__init__()
         self._calls = calls
         self._since = monotonic()
+        self._sure = False  # Always was pressed once
 
     def compose(self) -> ComposeResult:
         yield Static(id="asks", markup=False)
@@ -72,7 +74,7 @@ class ConsentBar(Widget, can_focus=True):
     def show(self, calls: tuple[Waiting, ...]) -> None:
         """Ask about these."""
         if calls[0] != self._calls[0]:
-            self._since = monotonic()
+            self._since, self._sure = monotonic(), False
         self._calls = calls
         if not self.children:
             return  # it is about to be
@@ -98,6 +100,13 @@ class ConsentBar(Widget, can_focus=True):
                 shown = action.shown_keys.replace(", ", " ")
                 parts.append(Content.assemble((shown, "$text-primary"), " ", action.hint))
         return Content("  ").join(parts)
+
+    def on_focus(self) -> None:
+        self._since = monotonic()
+
+    def on_paste(self, event: events.Paste) -> None:
+        event.stop()
+        self.post_message(self.Typed(clean(event.text)))
 
     def on_key(self, event: events.Key) -> None:
         """What is typed in the first moment was meant for the prompt."""
@@ -127,7 +136,16 @@ class ConsentBar(Widget, can_focus=True):
         self._decide("here")
 
     def action_always(self) -> None:
-        self._decide("always")
+        """Once more makes sure."""
+        if self._sure:
+            self._decide("always")
+            return
+        self._sure = monotonic() - self._since >= GRACE_SECONDS
+        if self._sure:
+            key, name = key_of("consent.always"), one_line(self.waiting.call.name, 64)
+            problem = self.query_one("#problem", Static)
+            problem.update(f"{key} again: {name} then runs unasked in every conversation.")
+            problem.display = True
 
     def action_edit(self) -> None:
         self._decide("edit")

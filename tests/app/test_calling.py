@@ -12,17 +12,20 @@ from typing import Any
 import pytest
 
 from fake_engine import FakeEngine, Load, Reply, card, eventually
+from inference.calls import ToolCall
 from mistral_tui import call_states
 from mistral_tui.choices import ModelChoice, ToolsChoice
 from mistral_tui.happenings import CallIs, CallsWait, Happening, Note, Trouble
 from mistral_tui.history import export, importing
-from mistral_tui.history.schema import StoreError
+from mistral_tui.history.parts import Part, call_part
+from mistral_tui.history.schema import Message, StoreError
 from mistral_tui.history.store import AsyncStore, Store
 from mistral_tui.room import Conversing
 from mistral_tui.tools.consent import Permissions
 from mistral_tui.tools.definition import Definition, Outcome
 from mistral_tui.tools.errors import ToolError
 from mistral_tui.tools.toolbox import Toolbox
+from mistral_tui.widgets.call_entry import CallEntry
 
 CITY = {
     "type": "object",
@@ -305,10 +308,10 @@ async def test_what_a_tool_needs_can_be_stopped_on_its_way() -> None:
         opened.session.cancel()
         await task
         assert opened.engine.asked == []
-        assert opened.session.messages == []  # back in the prompt
+        assert [role for role, _ in opened.said] == ["user"]  # as when the model was stopped
         assert not opened.session.answering
         opened.box.slow.set()
-        await opened.session.say("Hello")
+        await opened.session.regenerate()
         assert opened.said[-1][0] == "assistant"
 
 
@@ -383,6 +386,176 @@ async def test_a_lost_engine_answers_the_result_after_its_restart() -> None:
         opened.engine.loads = [Load(card=CAN)]
         await opened.session.load()
         assert opened.said[-1] == ("assistant", "Warm")
+
+
+async def test_a_stop_while_the_result_is_read_stops_all_of_it() -> None:
+    held = Reply(("Warm",), gate=asyncio.Event())
+    async with window(calls(PARIS), held, Reply(("Never",))) as opened:
+        await opened.session.say("Paris?")
+        task = asyncio.create_task(opened.session.run_call(opened.waiting.calls[0]))
+        await eventually(lambda: len(opened.engine.asked) == 2)
+        opened.session.cancel()
+        await task
+        assert len(opened.engine.asked) == 2
+        assert opened.said[-1][0] == "tool"
+
+
+async def test_an_engine_that_fails_after_a_result_is_asked_once() -> None:
+    fails = Reply((), fails=("internal", "It broke."))
+    async with window(calls(PARIS), fails, Reply(("Later",))) as opened:
+        await opened.session.say("Paris?")
+        await opened.session.run_call(opened.waiting.calls[0])
+        assert len(opened.engine.asked) == 2
+        assert opened.notes.count("It broke.") == 1
+        await opened.session.go_on()
+        assert opened.said[-1] == ("assistant", "Later")
+
+
+@pytest.mark.parametrize("step", ["_checked", "_still_waits", "_keep"])
+async def test_a_stop_between_the_steps_counts(step: str) -> None:
+    async with window(calls(PARIS), Reply(("Never",))) as opened:
+        session = opened.session
+        await session.say("Paris?")
+        (one,) = opened.waiting.calls
+        original = getattr(session, step)
+
+        async def stopped(*args: Any) -> Any:
+            done = await original(*args)
+            session.cancel()
+            return done
+
+        setattr(session, step, stopped)
+        await session.run_call(one)
+        assert len(opened.engine.asked) == 1
+        assert not session.answering
+
+
+async def test_the_tool_that_runs_is_the_one_that_was_asked_about() -> None:
+    async with window(calls(PARIS)) as opened:
+        await opened.session.say("Paris?")
+        (one,) = opened.waiting.calls
+        other = Definition("weather", "Another one.", CITY, "builtin", "built in", "x:evil")
+        opened.box._given = (other, CLOCK, ASK)
+        with pytest.raises(ToolError, match="has changed"):
+            await opened.session.run_call(one, "always")
+        assert opened.box.ran == []
+        assert opened.session.permissions.always == {}
+        assert opened.waiting.calls[0].identity == other.identity
+
+
+async def test_cleared_arguments_are_none_not_the_model_s() -> None:
+    told = ("clock", '{"rm": "-rf"}')
+    async with window(calls(told), Reply()) as opened:
+        await opened.session.say("Go")
+        await opened.session.run_call(opened.waiting.calls[0], arguments="  ")
+        assert opened.box.ran == [("clock", {})]
+
+
+async def test_arguments_that_only_look_otherwise_are_the_model_s() -> None:
+    async with window(calls(PARIS), Reply()) as opened:
+        await opened.session.say("Paris?")
+        await opened.session.run_call(opened.waiting.calls[0], arguments='{\n  "city": "Paris"\n}')
+        assert "asked" not in opened.session.messages[2].meta
+
+
+async def test_no_key_approves_what_is_being_denied() -> None:
+    async with window(calls(PARIS, ROME), Reply()) as opened:
+        await opened.session.say("Paris?")
+        one = opened.waiting.calls[0]
+        saying = asyncio.create_task(opened.session.say("Never mind."))
+        await asyncio.sleep(0)
+        await opened.session.run_call(one)
+        await saying
+        assert opened.box.ran == []
+        assert [role for role, _ in opened.said].count("tool") == 2
+
+
+async def test_a_permission_that_another_window_took_back_asks(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    async with window(calls(PARIS), Reply(), calls(ROME), path=path) as opened:
+        await opened.session.say("Paris?")
+        await opened.session.run_call(opened.waiting.calls[0], "always")
+        async with window(path=path) as other:
+            assert await other.session.revoke(WEATHER)
+        await opened.session.say("Rome?")
+        assert opened.session.deciding
+        assert len(opened.box.ran) == 1
+
+
+async def test_two_windows_run_a_call_once(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    async with window(calls(PARIS), Reply(("Warm",)), path=path) as first:
+        await first.session.say("Paris?")
+        async with window(Reply(), path=path) as second:
+            await second.session.open_latest()
+            (one,) = second.waiting.calls
+            await first.session.run_call(first.waiting.calls[0])
+            await second.session.run_call(one)
+            assert second.box.ran == []
+            assert second.said[-1] == ("assistant", "Warm")
+            assert any("another window" in note for note in second.notes)
+
+
+async def test_only_the_call_that_is_asked_about_is_checked() -> None:
+    many = [("weather", '{"city": 1}')] * 50
+    async with window(calls(*many)) as opened:
+        checked = 0
+        check = opened.box.check
+
+        def counted(tool: Definition, arguments: str) -> dict[str, Any]:
+            nonlocal checked
+            checked += 1
+            return check(tool, arguments)
+
+        opened.box.check = counted  # type: ignore[method-assign]
+        await opened.session.say("All of them")
+        assert len(opened.waiting.calls) == 50
+        assert checked == 1
+        assert [bool(one.problem) for one in opened.waiting.calls[:3]] == [True, False, False]
+
+
+async def test_a_tool_that_is_enabled_later_can_be_run() -> None:
+    async with window(calls(PARIS), Reply(), tools=("clock",)) as opened:
+        await opened.session.say("Paris?")
+        assert "no tool weather" in opened.waiting.calls[0].problem
+        own = opened.session.tuning.own
+        await opened.session.change_settings(own.with_value("tools", ("weather",)))
+        await eventually(lambda: not opened.waiting.calls[0].problem)
+        await opened.session.run_call(opened.waiting.calls[0])
+        assert opened.box.ran
+
+
+async def test_an_answer_that_was_cut_keeps_no_calls_when_it_is_edited() -> None:
+    async with window(calls(PARIS, words=("Well",), reason="length")) as opened:
+        await opened.session.say("Paris?")
+        await opened.session.edit(opened.session.messages[1].id, "Better")
+        assert opened.session.messages[1].calls == ()
+        assert not opened.session.deciding
+
+
+async def test_a_tool_that_raises_is_a_result() -> None:
+    async with window(calls(PARIS), Reply()) as opened:
+        await opened.session.say("Paris?")
+
+        async def broken(*args: object, **options: object) -> Outcome:
+            raise RuntimeError("of ours")
+
+        opened.box.run = broken  # type: ignore[method-assign,assignment]
+        await opened.session.run_call(opened.waiting.calls[0])
+        assert opened.said[2] == ("tool", "RuntimeError: of ours")
+        assert opened.said[-1][0] == "assistant"
+
+
+async def test_restarting_the_engine_stops_a_running_call() -> None:
+    async with window(calls(PARIS)) as opened:
+        opened.box.gate = asyncio.Event()
+        await opened.session.say("Paris?")
+        task = asyncio.create_task(opened.session.run_call(opened.waiting.calls[0]))
+        await eventually(lambda: opened.box.ran)
+        opened.engine.loads = [Load(card=CAN)]
+        await asyncio.wait_for(opened.session.load(anew=True), 5)
+        await task
+        assert opened.box.killed == 1
 
 
 # ── the model, the choice ───────────────────────────────────────────────────────────
@@ -488,6 +661,51 @@ async def test_export_and_import_keep_calls_results_and_consent(tmp_path: Path) 
     _, after = other.load_conversation(key)
     other.close()
     assert [(m.role, m.parts, m.meta) for m in after] == [(m.role, m.parts, m.meta) for m in before]
+
+
+async def test_an_empty_result_is_exported_and_imported(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    async with window(calls(PARIS), Reply(), path=path) as opened:
+        opened.box.outcome = Outcome("")
+        await opened.session.say("Paris?")
+        await opened.session.run_call(opened.waiting.calls[0])
+    store, other = Store(path), Store(tmp_path / "other.db")
+    export.export_file(store, tmp_path / "c.json", "json")
+    importing.import_file(other, tmp_path / "c.json")
+    (key,) = other.all_ids()
+    _, after = other.load_conversation(key)
+    assert [m.role for m in after] == ["user", "assistant", "tool", "assistant"]
+    store.close()
+    other.close()
+
+
+async def test_an_import_does_not_come_under_a_permission(tmp_path: Path) -> None:
+    """A file with the id of a conversation that is gone, in which a tool was allowed."""
+    path = tmp_path / "c.db"
+    async with window(calls(PARIS), Reply(), path=path) as opened:
+        await opened.session.say("Paris?")
+        await opened.session.run_call(opened.waiting.calls[0], "conversation")
+    store = Store(path)
+    export.export_file(store, tmp_path / "c.json", "json")
+    (old,) = store.all_ids()
+    store.delete_conversation(old)
+    importing.import_file(store, tmp_path / "c.json")
+    (new,) = store.all_ids()
+    assert new != old
+    store.close()
+
+
+def test_what_a_damaged_file_says_of_a_call_is_bearable() -> None:
+    call = ToolCall("weather", "[" * 100_000, "call00000")
+    parts = (Part("text", ""), call_part(call))
+    asked = Message(1, "c", None, "assistant", parts, "complete", 0.0)
+    for seconds in (10**400, float("nan"), True, "3", -1, None):
+        meta = {"call": "call00000", "name": 3, "by": [], "seconds": seconds}
+        result = Message(2, "c", 1, "tool", (Part("text", "x"),), "complete", 0.0, meta=meta)
+        (state,) = call_states.states([asked, result])
+        assert state.state == "done"
+    entry = CallEntry("call-1-0", call.name, call.arguments)
+    assert len(entry.text) < 5_000_000
 
 
 async def test_no_permission_comes_with_an_imported_conversation(tmp_path: Path) -> None:

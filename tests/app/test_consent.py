@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import TextArea
 
@@ -132,6 +133,74 @@ async def test_always_here_runs_the_next_one_unasked(no_grace: None) -> None:
         await done(app, pilot, 6)
         assert [m.text for m in app.session.messages if m.role == "tool"] == ["42", "1024"]
         assert "allowed in this conversation" in screen_text(app)
+
+
+async def test_always_asks_once_more(no_grace: None) -> None:
+    async with asked(Reply((), calls=(SUM,)), Reply()) as (app, pilot):
+        await pilot.press("a")
+        await pilot.pause()
+        assert app.session.deciding
+        assert "runs unasked in every conversation" in screen_text(app)
+        await pilot.press("a")
+        await done(app, pilot, 4)
+        assert len(app.session.permissions.always) == 1
+
+
+async def test_a_call_that_comes_under_another_screen_does_not_take_the_keys() -> None:
+    gate = asyncio.Event()
+    engine = FakeEngine([Reply((), calls=(SUM,), gate=gate)], [Load(card=CAN)])
+    async with chat(engine, tools=ToolsChoice(("calculate",))) as (app, pilot):
+        app.prompt.put("Go on.")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: app.session.answering)
+        await pilot.press("f1")
+        gate.set()
+        await wait_until(pilot, lambda: bar(app) is not None)
+        await pilot.press("escape", "a", "y")
+        await pilot.pause()
+        assert app.prompt.text == "ay"
+        assert app.session.deciding
+
+
+async def test_a_reader_is_not_interrupted_by_the_next_call(no_grace: None) -> None:
+    async with asked(Reply((), calls=(SUM, OTHER)), Reply()) as (app, pilot):
+        gate = asyncio.Event()
+        run = app.session.toolbox.run
+
+        async def held(*args: object, **options: object) -> object:
+            await gate.wait()
+            return await run(*args, **options)  # type: ignore[arg-type]
+
+        app.session.toolbox.run = held  # type: ignore[method-assign,assignment]
+        await pilot.press("y")
+        await wait_until(pilot, lambda: "is running" in screen_text(app))
+        app.transcript.focus()
+        await pilot.pause()
+        gate.set()
+        await wait_until(pilot, lambda: bar(app) is not None)
+        await pilot.pause(0.1)
+        assert app.transcript.has_focus
+
+
+async def test_what_is_pasted_on_the_line_goes_to_the_prompt(no_grace: None) -> None:
+    async with asked(Reply((), calls=(SUM,))) as (app, pilot):
+        found = bar(app)
+        assert found is not None
+        found.post_message(events.Paste("some words"))
+        await wait_until(pilot, lambda: app.prompt.text == "some words")
+
+
+async def test_what_was_written_is_not_dropped_by_one_key(no_grace: None) -> None:
+    async with asked(Reply((), calls=(SUM,))) as (app, pilot):
+        await pilot.press("h")
+        await wait_until(pilot, lambda: isinstance(app.screen, WriteScreen))
+        await pilot.press(*"words", "escape")
+        assert isinstance(app.screen, WriteScreen)
+        assert "again drops" in screen_text(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not isinstance(app.screen, WriteScreen)
+        assert app.session.deciding
 
 
 async def test_edited_arguments_are_checked_and_run(no_grace: None) -> None:

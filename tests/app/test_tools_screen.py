@@ -103,6 +103,9 @@ class Stub:
             raise StoreError(self.refuses)
         return self.permissions.revoke(tool)
 
+    async def revoke_server(self, name: str) -> bool:
+        return False
+
     async def allow_server(self, name: str) -> None:
         self.allowed.append(name)
         assert self.toolbox.servers is not None

@@ -215,4 +215,4 @@ def test_only_tools_of_files_can_be_removed(tmp_path: Path) -> None:
 def test_the_examples_can_be_used() -> None:
     folder = ROOT / "examples" / "tools"
     names = [t.name for path in sorted(folder.glob("get_*")) for t in load_file(path)]
-    assert names == ["get_forecast", "get_weather"]
+    assert names == ["get_current_weather", "get_forecast", "get_weather"]

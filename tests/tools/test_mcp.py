@@ -408,6 +408,35 @@ async def test_servers_with_the_same_tools_have_names_of_their_own(
     assert servers.tool("a.b").name == "a_b_do"
 
 
+async def test_two_starts_at_once_have_one_host(made: Callable[..., Servers]) -> None:
+    servers = made(real("one"), real("two"))
+    await asyncio.gather(servers.start(["one"]), servers.start(["two"]))
+    assert {state.state for state in servers.states.values()} == {"ready"}
+    assert len(descendants(servers.host_pid)) <= 3 or not Path("/proc/self/stat").exists()
+
+
+async def test_a_permission_is_not_for_another_server_of_that_name(
+    made: Callable[..., Servers],
+) -> None:
+    servers = made(real("db", digest="one")), made(real("db", digest="other"))
+    tools = []
+    for one in servers:
+        await one.start()
+        tools.append(one.states["db"].definitions[0])
+    assert tools[0].name == tools[1].name
+    assert tools[0].identity != tools[1].identity
+
+
+def test_what_a_projects_server_wants_is_told_whole(tmp_path: Path) -> None:
+    environment = {"LD_PRELOAD": "/tmp/evil.so"}
+    args = ("-c", "x" * 300, "the end")
+    server = Server("s", "stdio", "/bin/sh", args, environment, "/srv", from_project=True)
+    state = McpServers([server], log=tmp_path / "log").states["s"]
+    assert state.state == "asks"
+    for part in ("'the end'", "LD_PRELOAD=/tmp/evil.so", "in /srv"):
+        assert part in state.sentence
+
+
 async def test_a_projects_server_does_not_run_before_the_user_says_so(
     made: Callable[..., Servers], tmp_path: Path
 ) -> None:

@@ -138,3 +138,16 @@ def test_the_starter_says_that_it_cannot_call_tools(starter_folder: Path) -> Non
     assert done.returncode == 1
     assert done.stdout == ""
     assert "cannot call tools: its tokenizer has no tool tokens" in done.stderr
+
+
+def test_the_config_s_tools_do_not_end_a_model_that_cannot_call(
+    starter_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.toml").write_text('[tools]\ntools = ["calculate"]\n')
+    command = [sys.executable, "-m", "mistral_tui", str(starter_folder), "-p", "Say yes."]
+    command += ["--temperature", "0", "--max-tokens", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, input="")
+    assert done.returncode == 0
+    assert done.stdout
+    assert "cannot call tools" in done.stderr
