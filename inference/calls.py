@@ -242,7 +242,7 @@ class ListOfCalls:
         if '"arguments"' not in self._keys:
             return self._broken(raw, "it has no arguments")
         number = values.get("id")
-        number = _clean(number) if isinstance(number, str) and number != "null" else ""
+        number = clean(number) if isinstance(number, str) and number != "null" else ""
         self.index += 1
         call = ToolCall(self._name, "".join(self._arguments), number)
         return CallFinished(self.index - 1, call)
@@ -322,7 +322,7 @@ class NamedCall:
             return [self._broken()]
         events: list[CallEvent] = []
         if not (self._value and self._value.nested):
-            written = _clean(value) if isinstance(value, str) else written
+            written = clean(value) if isinstance(value, str) else written
             events += [ArgumentsPiece(self.index, written)] if written else []
         self.index += 1
         call = ToolCall("".join(self._name), written, "".join(self._id))
@@ -336,11 +336,11 @@ class NamedCall:
 def _string(written: str) -> str:
     """A JSON string's text; as it stands where it is not valid, which its call finds out."""
     try:
-        return _clean(str(json.loads(written)))
+        return clean(str(json.loads(written)))
     except ValueError:
         return written
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """`text` with U+FFFD for lone surrogates, which JSON can spell and UTF-8 cannot."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

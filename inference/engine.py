@@ -235,7 +235,8 @@ class Engine:
             yield PrefillProgress(request.id, len(slot.ids), len(prompt), reused)
             for target, (logprob, likeliest) in zip(targets, found, strict=True):
                 # Its text is known: only how likely it was is news.
-                yield replace(reply.add(target, logprob, likeliest), text="", thinking="")
+                told = reply.add(target, logprob, likeliest)
+                yield replace(told, text="", thinking="", calls=())
         yield meter.finished(request.id, reason, 0, prompt, self.cache_nbytes)
 
     def _generate(
@@ -248,13 +249,14 @@ class Engine:
     ) -> Iterator[Event]:
         params = request.sampling
         seed = params.seed if params.seed is not None else random.getrandbits(32)
+        room = self.context - len(prompt)
+        limit = min(params.max_tokens or room, room)
+        constraint = self._constraint(request, open_reply, limit)  # what is wrong is said at once
         slot = self._slot(request.slot)
         reused = reusable(slot.ids, prompt)
         # What an aborted forward pass left behind is cut off here, too.
         slot.cache.truncate(reused)
         del slot.ids[reused:]
-        room = self.context - len(prompt)
-        limit = min(params.max_tokens or room, room)
 
         meter = _Meter(started, len(prompt), reused, len(open_reply))
         yield PrefillProgress(request.id, reused, len(prompt), reused)
@@ -275,7 +277,7 @@ class Engine:
             seed=seed,
             history=prompt,
             banned=self._banned,
-            constraint=self._constraint(request, open_reply, limit),
+            constraint=constraint,
         )
         reply = ReplyStream(
             request.id,

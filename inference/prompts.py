@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from jsonschema import Draft7Validator
 from mistral_common.protocol.instruct.messages import (
     AssistantMessage,
     SystemMessage,
@@ -22,7 +23,7 @@ from mistral_common.protocol.instruct.tool_calls import Tool as TheirTool
 from mistral_common.protocol.instruct.tool_calls import ToolCall as TheirCall
 
 from inference.api import Message, Tool
-from inference.calls import ToolCall
+from inference.calls import ToolCall, clean
 from inference.errors import InferenceError, RequestError
 from inference.tokenizer_files import brief, is_failure
 
@@ -37,6 +38,7 @@ SAFE_PROMPT = (
 # Stands for the text of a reply that has none yet, only thinking: its ids go in its place.
 NO_TEXT = "…"
 _ID = re.compile(r"[a-zA-Z0-9]{9}")
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _UNANSWERED = '{"error": "This call was not run."}'
 
@@ -86,20 +88,41 @@ def tools_of(tools: Sequence[Tool]) -> list[TheirTool] | None:
     """mistral-common's definitions; None for none.
 
     Raises:
-        RequestError: the parameters of one are no JSON object.
+        RequestError: one is no tool, or two have one name.
     """
-    made = []
+    made: list[TheirTool] = []
     for tool in tools:
-        try:
-            parameters = json.loads(encodable(tool.parameters))
-        except (ValueError, RecursionError):
-            parameters = None
-        if not isinstance(parameters, dict):
-            raise RequestError(f"The parameters of the tool {tool.name!r:.80} are no JSON object.")
-        description = encodable(tool.description)
-        function = Function(name=tool.name, description=description, parameters=parameters)
-        made.append(TheirTool(function=function))
+        shown = f"{tool.name!r:.80}"
+        if not _NAME.fullmatch(tool.name):
+            raise RequestError(
+                f"The tool {shown} has no possible name: letters, digits, _ and -, at most 64."
+            )
+        if any(tool.name == other.function.name for other in made):
+            raise RequestError(f"There are two tools {shown}; a name is for one.")
+        with one_sentence(f"The tool {shown} cannot be told to the model"):
+            parameters = parsed_parameters(tool)
+            Draft7Validator.check_schema(parameters)  # as mistral-common does
+            description = clean(tool.description)
+            function = Function(name=tool.name, description=description, parameters=parameters)
+            made.append(TheirTool(function=function))
     return made or None
+
+
+def parsed_parameters(tool: Tool) -> dict[str, Any]:
+    """A tool's schema, no lone surrogate in it.
+
+    Raises:
+        RequestError: it is no JSON object.
+    """
+    try:
+        # Through JSON once more: an escape can spell half a character.
+        written = json.dumps(json.loads(tool.parameters), ensure_ascii=False)
+        parameters = json.loads(clean(written))
+    except (ValueError, RecursionError):
+        parameters = None
+    if not isinstance(parameters, dict):
+        raise RequestError(f"The parameters of the tool {tool.name!r:.80} are no JSON object.")
+    return parameters
 
 
 def call_id(written: str) -> str:
@@ -116,11 +139,11 @@ def call_id(written: str) -> str:
 
 def _clean(message: Message) -> Message:
     calls = tuple(
-        ToolCall(encodable(c.name), encodable(c.arguments), call_id(c.id or f"{n} {c.name}"))
+        ToolCall(clean(c.name), clean(c.arguments), call_id(c.id or f"{n} {c.name}"))
         for n, c in enumerate(message.calls)
     )
     known = call_id(message.call_id) if message.call_id else ""
-    return replace(message, text=encodable(message.text), calls=calls, call_id=known)
+    return replace(message, text=clean(message.text), calls=calls, call_id=known)
 
 
 def _paired(messages: Sequence[Message], *, joined: bool) -> list[Message]:
@@ -172,11 +195,6 @@ def one_sentence(what: str) -> Iterator[None]:
         raise RequestError(f"{what}: {brief(error)}.", detail=repr(error)) from error
 
 
-def encodable(text: str) -> str:
-    """`text` with U+FFFD for lone surrogates, which have no bytes and crash sentencepiece."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def text_only(request: ChatCompletionRequest[Any]) -> None:
     """Refuse what only a vision or audio encoder could read, before anything decodes it."""
     for message in request.messages:
@@ -194,7 +212,7 @@ def request_of(
 ) -> ChatCompletionRequest[Any]:
     """mistral-common's request from plain dicts."""
     # Through JSON: a copy, in which no lone surrogate is left at any depth.
-    plain = json.loads(encodable(json.dumps([messages, tools], ensure_ascii=False)))
+    plain = json.loads(clean(json.dumps([messages, tools], ensure_ascii=False)))
     for message in plain[0]:
         if message.get("role") == "tool":
             message.setdefault("tool_call_id", None)  # v2 has none

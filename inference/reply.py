@@ -73,7 +73,8 @@ class ReplyStream:
         return Tokens(self._id, (), (), text, thinking, (), told)
 
     def _split(self, events: Iterable[Event]) -> tuple[str, str, list[CallPiece]]:
-        """(text, thinking, calls) that these events bring."""
+        """(text, thinking, calls) that these events bring. Text that comes with a call's last
+        token is told before its end."""
         text = thinking = ""
         calls: list[CallPiece] = []
         for event in events:

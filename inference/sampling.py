@@ -112,20 +112,29 @@ def make_sampler(
             seen[token] = True
         return token, logprob
 
-    def sample(logits: Tensor) -> tuple[int, float]:
+    def pick(logits: Tensor) -> tuple[int, float]:
         adjusted = adjust(logits)
         if greedy:
             best = adjusted.argmax()
             score = logits.gather(-1, best.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
             # Both at once: each crossing from a GPU waits. fp32 holds any token id.
             drawn, logprob = torch.stack((best.to(score.dtype), score)).tolist()
-            return done(int(drawn), logprob)
+            return int(drawn), logprob
         token = _draw(adjusted, params, generator)
-        return done(token, float(logits[token] - logits.logsumexp(-1)))
+        return token, float(logits[token] - logits.logsumexp(-1))
+
+    def sample(logits: Tensor) -> tuple[int, float]:
+        return done(*pick(logits))
 
     def sample_held(logits: Tensor) -> tuple[int, float]:
         assert constraint is not None
         token = constraint.only
+        if token is None and greedy and not constraint.inside:  # text: nothing is held back
+            token, logprob = pick(logits)
+            if constraint.fits(token):
+                constraint.accept(token)
+                return done(token, logprob)
+            token = None
         if token is None:
             # JSON repeats its quotes and commas: no penalty for them.
             adjusted = adjust(logits, penalise=not constraint.inside)

@@ -18,6 +18,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from inference.api import Message, Tool
+from inference.calls import clean
 from inference.detokenizer import Detokenizer
 from inference.errors import RequestError, TokenizerError
 from inference.files import expanded
@@ -25,7 +26,6 @@ from inference.parse import Parser, Reply, collect
 from inference.prompts import (
     SAFE_PROMPT,
     converted,
-    encodable,
     key_of,
     one_sentence,
     prepared,
@@ -231,8 +231,8 @@ class Tokenizer:
             )
         with one_sentence("The model's tokenizer does not take this request"):
             if isinstance(request, str):
-                suffix = encodable(suffix) if suffix is not None else None
-                request = FIMRequest(prompt=encodable(request), suffix=suffix)
+                suffix = clean(suffix) if suffix is not None else None
+                request = FIMRequest(prompt=clean(request), suffix=suffix)
             encoded: Tokenized = self.mistral.encode_fim(request)
             return encoded
 
@@ -243,7 +243,7 @@ class Tokenizer:
 
     def _ids(self, text: str) -> list[int]:
         with one_sentence("The model's tokenizer does not take this text"):
-            return list(self._base.encode(encodable(text), bos=False, eos=False))
+            return list(self._base.encode(clean(text), bos=False, eos=False))
 
     def _continued(self, text: str) -> list[int]:
         """The ids of text that stands behind other text: sentencepiece puts a space before
@@ -297,6 +297,11 @@ class Tokenizer:
         if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
             return bytes([int(piece[3:5], 16)])
         return piece.replace("▁", " ").encode()
+
+    @property
+    def unknown_ids(self) -> tuple[int, ...]:
+        """The token for what a sentencepiece vocabulary lacks; its spelling is no text."""
+        return () if self._tekken else (int(self._base.unk_id),)
 
     def name_of(self, token: int) -> str:
         """How a control token is spelled; empty for one that adds text."""

@@ -250,6 +250,8 @@ class ChatApp(ToolActions):
         if not self.begun:
             return  # there is no screen any more
         self._presenter.show(event)
+        if isinstance(event, self._backstage.SETTINGS):
+            self.status.show(tools=self.tools_enabled)
         if isinstance(event, self._backstage.TakenBack):
             self._sender.give_back(event.text)
         elif isinstance(event, self._backstage.ReplyEnded):

@@ -13,10 +13,13 @@ from mistral_tui.engine_client import EngineClient, LocalEngine
 from mistral_tui.happenings import (
     CallsWait,
     ContextFull,
+    EngineChanged,
+    Opened,
     ReplyEnded,
     Settled,
     TakenBack,
     Trouble,
+    Tuned,
 )
 from mistral_tui.history.schema import StoreError
 from mistral_tui.history.store import AsyncStore
@@ -27,6 +30,7 @@ from mistral_tui.tools.toolbox import Toolbox
 from mistral_tui.widgets.transcript import Transcript
 
 __all__ = [
+    "SETTINGS",
     "TROUBLES",
     "CallsWait",
     "ContextFull",
@@ -47,6 +51,9 @@ __all__ = [
 
 # What may go wrong by no fault of ours; each says so in a sentence.
 TROUBLES = (StoreError, InferenceError, paths.FolderError, FileProblem, ToolError, OSError)
+
+SETTINGS = (Opened, Tuned, EngineChanged)
+"""What is told when other settings, or another model, are in effect."""
 
 
 async def connect() -> tuple[EngineClient, AsyncStore]:

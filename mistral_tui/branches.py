@@ -229,7 +229,8 @@ class Branches(Deciding):
             before = self.messages[: self.messages.index(reply)]
             request = replace(
                 self._generate(request_id, before),
-                sampling=replace(known.sampling, seed=known.seed, max_tokens=len(known.ids)),
+                # The same room: near its end calls are made short.
+                sampling=replace(known.sampling, seed=known.seed),
                 slot="replay",
                 candidates=0,
                 tools=prompts.tools_of((*before, reply)),
@@ -241,15 +242,19 @@ class Branches(Deciding):
             async for event in self._client.submit(request):
                 if isinstance(event, Tokens):
                     ids += event.ids
+                    if len(ids) >= len(known.ids):  # it was stopped there, or cut
+                        self._client.cancel(request_id)
                 last = event
         finally:
             self._over(request_id)
-        if isinstance(last, Failed):
+        whole = len(ids) >= len(known.ids)
+        if isinstance(last, Failed) and not whole:
             self._tell(Trouble(last.sentence))
-        elif isinstance(last, Finished) and last.reason == "cancelled":
+        elif isinstance(last, Finished) and last.reason == "cancelled" and not whole:
             self._tell(Note("The replay was stopped."))
         else:
-            self._tell(Note(_verdict(list(known.ids), ids, known.seed)))
+            now = ids[: len(known.ids)]
+            self._tell(Note(_verdict(list(known.ids), now, known.seed)))
 
     # ── inside ──────────────────────────────────────────────────────────────────────
 

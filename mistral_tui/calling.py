@@ -82,7 +82,7 @@ class Calling(Session):
         if card is None or "tools" not in card.capabilities or not self.choice.instruct:
             return (), "auto"
         found = [self.toolbox.find(name) for name in self.tuning.tools]
-        tools = tuple(tool.told() for tool in found if tool is not None)
+        tools = tuple(t.told() for t in found if t is not None and not self.toolbox.uncallable(t))
         choice = self.tuning.tool_choice
         last = (self.messages if branch is None else branch)[-1:]
         forced = choice not in ("auto", "none")

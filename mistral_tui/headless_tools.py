@@ -90,7 +90,11 @@ class Rounds:
     async def _answer(self, request: Generate, show: bool) -> Reply | Failed:
         names = self._tools.names
         problems = await self._box.ready(names)
-        definitions = {name: tool for name in names if (tool := self._box.find(name))}
+        definitions = {
+            name: tool
+            for name in names
+            if (tool := self._box.find(name)) and not self._box.uncallable(tool)
+        }
         if definitions and "tools" not in self._card.capabilities:
             name = one_line(self._card.name)
             problems.insert(0, f"{name} cannot call tools: its tokenizer has no tool tokens.")

@@ -19,6 +19,13 @@ class ToolActions(TreeActions):
 
     _consent: ConsentBar | None = None
 
+    @property
+    def tools_enabled(self) -> int:
+        """How many tools the model may call now."""
+        card = self.session.card
+        able = card is not None and "tools" in card.capabilities
+        return len(self.session.tuning.tools) if able else 0
+
     def show_waiting(self, calls: tuple[Waiting, ...]) -> None:
         """Ask about these calls, or about none any more."""
         bar = self._consent

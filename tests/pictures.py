@@ -30,7 +30,7 @@ from scenes import SCENES, Scene, still
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "pictures"
 SIZE = (100, 30)
-DOCUMENTED = ("finding", "the_themes", "the_help", "the_history")
+DOCUMENTED = ("a_call_waits", "finding", "the_themes", "the_help", "the_history")
 LOOKS = ("mistral-dark", "mistral-light")
 
 

@@ -312,4 +312,38 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "regex": {"type": "string", "pattern": '^["\\\\]{1,3}$'},
         }
     ),
+    "run_command": _object(
+        {
+            "command": {"type": "string", "minLength": 1},
+            "env": _object(
+                {"PATH": {"type": "string"}, "PAGER": {"const": "cat"}},
+                [],
+                additionalProperties={"type": "string"},
+            ),
+            "labels": {
+                "type": "object",
+                "patternProperties": {"^[a-z]+(-[a-z]+)*$": {"type": "string", "maxLength": 9}},
+                "additionalProperties": False,
+            },
+        },
+        ["command"],
+    ),
+    "order": _object(
+        {
+            "toppings": {
+                "type": "array",
+                "items": {"enum": ["ham", "corn", "olives"]},
+                "uniqueItems": True,
+                "minItems": 1,
+            },
+            "count": {"type": "integer", "multipleOf": 5, "minimum": 10},
+            "weight": {"type": "number", "multipleOf": 0.25, "minimum": 0},
+        },
+        ["toppings"],
+    ),
+    "read_source": _object(
+        {"path": {"type": "string"}, "url": {"type": "string"}, "line": {"type": "integer"}},
+        [],
+        oneOf=[{"required": ["path"]}, {"required": ["url"]}],
+    ),
 }

@@ -1,4 +1,4 @@
-"""Two functions for a model to call; name this file under `modules` in `[tools]`."""
+"""Two functions for a model to call; name this file in `tool_modules` of `[tools]`."""
 
 from __future__ import annotations
 

@@ -71,6 +71,11 @@ class Automaton:
         """Before the first byte."""
         return self._start
 
+    @property
+    def kept(self) -> int:
+        """So many steps and pieces of states are remembered."""
+        return len(self._steps) + len(self._cells)
+
     def advance(self, state: State, data: bytes) -> State | None:
         """The state behind `data`; None: no text of the language goes on like that."""
         steps = self._steps
@@ -116,8 +121,7 @@ class Automaton:
                     within.append(self._cell(node, rest))
                 if node.final:
                     behind[rest] = None
-            tops = self._joined(behind) if len(behind) > 1 else list(behind)
-            after = self._state(tops, within)
+            after = self._state(list(behind), within)
         if len(self._cells) > _CELLS_KEPT:
             self._cells.clear()
             self._states.clear()
@@ -140,30 +144,32 @@ class Automaton:
     def _push(self, item: Item, rest: Cell) -> Cell:
         """`item` from its beginning, then `rest`."""
         if isinstance(item, Loop):
-            return self._cell(item, rest, item.least, item.most)
+            # The counts are the cell's, so loops over one body need no more than one item.
+            return self._cell(item.alike, rest, item.least, item.most)
         return self._cell(item, rest)
 
-    def _joined(self, cells: Iterable[Cell]) -> list[Cell]:
-        """The same, with loops that differ in nothing but their counts made one where their
-        counts touch."""
-        loops: dict[tuple[Loop, Cell], list[tuple[int, int | None]]] = {}
+    def _joined(self, loops: list[Cell]) -> list[Cell]:
+        """The same loops, with those that differ in nothing but their counts made one where
+        their counts touch."""
+        if len(loops) == 1:
+            return loops
+        groups: dict[tuple[Item, Cell], list[Cell]] = {}
+        for cell in loops:
+            assert cell.item is not None
+            assert cell.rest is not None
+            groups.setdefault((cell.item, cell.rest), []).append(cell)
         joined: list[Cell] = []
-        for cell in cells:
-            if isinstance(cell.item, Loop) and cell.rest is not None:
-                loops.setdefault((cell.item, cell.rest), []).append((cell.least, cell.most))
-            else:
-                joined.append(cell)
-        for (item, rest), counts in loops.items():
-            counts.sort(key=lambda count: count[0])
-            least, most = counts[0]
-            for low, high in counts[1:]:
+        for (item, rest), cells in groups.items():
+            cells.sort(key=lambda cell: cell.least)
+            least, most = cells[0].least, cells[0].most
+            for cell in cells[1:]:
                 if most is None:
                     break
-                if low > most + 1:
+                if cell.least > most + 1:
                     joined.append(self._cell(item, rest, least, most))
-                    least, most = low, high
+                    least, most = cell.least, cell.most
                 else:
-                    most = None if high is None else max(most, high)
+                    most = None if cell.most is None else max(most, cell.most)
             joined.append(self._cell(item, rest, least, most))
         return joined
 
@@ -174,7 +180,13 @@ class Automaton:
         seen: set[Cell] = set()
         counts: dict[tuple[Loop, Cell], list[tuple[int, int | None]]] = {}
         waiting = tops[::-1]
-        while waiting:
+        loops: list[Cell] = []
+        while waiting or loops:
+            if not waiting:  # all loops that are there now can be joined
+                for cell in self._joined(loops):
+                    waiting += self._turns(cell, counts)
+                loops = []
+                continue
             cell = waiting.pop()
             if cell in seen:
                 continue
@@ -194,19 +206,7 @@ class Automaton:
             elif isinstance(item, Rule):
                 waiting.append(self._push(item.target, rest))
             else:
-                least, most = cell.least, cell.most
-                known = counts.setdefault((item, rest), [])
-                if any(_holds(low, high, least, most) for low, high in known):
-                    continue
-                known.append((least, most))
-                if not least:
-                    waiting.append(rest)
-                if most is None or most > 1:
-                    fewer = None if most is None else most - 1
-                    again = self._cell(item, rest, max(least - 1, 0), fewer)
-                    waiting.append(self._push(item.body, again))
-                elif most:
-                    waiting.append(self._push(item.body, rest))
+                loops.append(cell)
         if not stacks and not complete:
             return None
         kept = tuple(stacks)
@@ -217,6 +217,26 @@ class Automaton:
         if found is None:
             found = self._states[key] = State(kept, complete)
         return found
+
+    def _turns(
+        self, cell: Cell, counts: dict[tuple[Loop, Cell], list[tuple[int, int | None]]]
+    ) -> list[Cell]:
+        """The ways on from a loop, but for those that `counts` has had already."""
+        item, rest, least, most = cell.item, cell.rest, cell.least, cell.most
+        assert isinstance(item, Loop)
+        assert rest is not None
+        known = counts.setdefault((item, rest), [])
+        if any(_holds(low, high, least, most) for low, high in known):
+            return []
+        known.append((least, most))
+        ways = [] if least else [rest]
+        if most is None or most > 1:
+            fewer = None if most is None else most - 1
+            again = self._cell(item, rest, max(least - 1, 0), fewer)
+            ways.append(self._push(item.body, again))
+        elif most:
+            ways.append(self._push(item.body, rest))
+        return ways
 
 
 def _holds(low: int, high: int | None, least: int, most: int | None) -> bool:

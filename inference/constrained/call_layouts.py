@@ -12,17 +12,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from inference.api import Tool
 from inference.calls import ARGS, CALL_ID
 from inference.constrained.automaton import State
 from inference.constrained.grammar import Alt, Chars, Grammar, Node, Ref, Repeat, Seq, Text
-from inference.constrained.json_schema import SchemaError, compile_schema
-from inference.constrained.masks import Choice, Language, language
+from inference.constrained.json_schema import SchemaError, compile_parameters
+from inference.constrained.masks import Language, MaskSource, language
 from inference.constrained.vocabulary import Vocabulary
 from inference.errors import RequestError
 from inference.parse import CALLS
+from inference.prompts import parsed_parameters
 
 if TYPE_CHECKING:
     from inference.tokenizer import Tokenizer
@@ -109,7 +110,7 @@ class NamedLayout:
         arguments: Sequence[Language],
         marks: tuple[int, int | None, int],
         stops: tuple[int, ...],
-        masks: Choice,
+        masks: MaskSource,
     ) -> None:
         self._begin, self._id_mark, self._args_mark = marks
         self._stops = stops
@@ -235,7 +236,7 @@ def _chain(*parts: list[int] | None) -> list[int] | None:
 
 
 def layout_of(
-    tokenizer: Tokenizer, vocabulary: Vocabulary, tools: Sequence[Tool], masks: Choice
+    tokenizer: Tokenizer, vocabulary: Vocabulary, tools: Sequence[Tool], masks: MaskSource
 ) -> Layout:
     """The layout of this tokenizer's version. Raises `RequestError` where a tool's parameters
     allow no call."""
@@ -257,28 +258,14 @@ def layout_of(
     return NamedLayout(names, arguments, (begin, id_mark, args), stops, masks)
 
 
-def _arguments(tool: Tool, vocabulary: Vocabulary, masks: Choice) -> Language:
+def _arguments(tool: Tool, vocabulary: Vocabulary, masks: MaskSource) -> Language:
     return language(f"tool {tool.parameters}", lambda: _grammar(tool), vocabulary, masks)
 
 
 def _grammar(tool: Tool) -> Grammar:
     """Of a tool's arguments."""
     try:
-        schema: Any = json.loads(tool.parameters)
-    except (ValueError, RecursionError):
-        raise RequestError(f"The parameters of the tool {tool.name!r:.80} are no JSON.") from None
-    if schema is True or (isinstance(schema, dict) and "type" not in schema):
-        schema = {**(schema if isinstance(schema, dict) else {}), "type": "object"}
-    kinds = schema.get("type") if isinstance(schema, dict) else None
-    if kinds != "object":
-        if not isinstance(kinds, list) or "object" not in kinds:
-            raise RequestError(
-                f"The parameters of the tool {tool.name!r:.80} are no schema of an object; "
-                'their type must be "object".'
-            )
-        schema = {**schema, "type": "object"}
-    try:
-        return compile_schema(schema)
+        return compile_parameters(parsed_parameters(tool))
     except SchemaError as error:
         raise SchemaError(f"The tool {tool.name!r:.80} cannot be called: {error}") from None
 

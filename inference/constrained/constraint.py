@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inference.api import Tool
 from inference.constrained.call_layouts import Layout, Place, layout_of
-from inference.constrained.masks import Choice, Follower
+from inference.constrained.masks import Follower, MaskSource
 from inference.constrained.vocabulary import Mask, Vocabulary, vocabulary
 from inference.errors import RequestError
 from inference.parse import CALLS
@@ -27,7 +27,7 @@ def make_constraint(
     choice: str,
     limit: int,
     vocab_size: int,
-    masks: Choice = "auto",
+    masks: MaskSource = "auto",
 ) -> CallConstraint | None:
     """What the sampler must obey in a reply; None: nothing.
 

@@ -57,8 +57,8 @@ Node = Text | Chars | Seq | Alt | Repeat | Ref
 @dataclass(frozen=True, slots=True)
 class Grammar:
     """`start` and the rules that it refers to. Every rule has some finite text. `unheld` are the
-    keywords of a schema that the language does not hold to: what it lets through must be checked
-    against them afterwards."""
+    keywords of a schema that the language does not hold to: nothing here does, so the caller must
+    check against the schema what came of it."""
 
     start: Node
     rules: Mapping[str, Node] = field(default_factory=dict)

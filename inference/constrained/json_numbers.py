@@ -11,7 +11,6 @@ from inference.constrained.grammar import Alt, Chars, Node, Repeat, Seq, Text
 _DIGITS = 15
 _MOST_DIGITS = 20
 _MOST_FRACTION = 12
-_MOST_MULTIPLES = 1000
 _EXACT = Context(prec=1000)
 _DIGIT = Chars(((0x30, 0x39),))
 _SIGN = Repeat(Text("-"), 0, 1)
@@ -53,18 +52,12 @@ class Bounds:
         )
 
 
-def integers(bounds: Bounds, multiple: int | None = None) -> tuple[Node, bool]:
-    """The integers within, those without a bound on one side with a bounded number of digits;
-    and whether they are multiples of `multiple`, if it is given."""
-    low, high = _grid(bounds, 0)
-    if low is None and high is None and multiple in (None, 1):
-        return INTEGER, True
-    least, greatest = _closed(low, high, 0)
-    if multiple not in (None, 1):
-        first, last = -(-least // multiple), greatest // multiple
-        if last - first < _MOST_MULTIPLES:
-            return Alt(tuple(Text(str(n * multiple)) for n in range(first, last + 1))), True
-    return _between(least, greatest, 0), multiple in (None, 1)
+def integers(bounds: Bounds) -> Node:
+    """The integers within, those without a bound on one side with a bounded number of digits."""
+    low, high = grid(bounds, 0)
+    if low is None and high is None:
+        return INTEGER
+    return between(*closed(low, high, 0), 0)
 
 
 def numbers(bounds: Bounds) -> Node:
@@ -76,11 +69,11 @@ def numbers(bounds: Bounds) -> Node:
     ends = [abs(end) for end in (bounds.low, bounds.high) if end is not None]
     digits = max(len(str(int(end))) for end in ends)
     fraction = max(0, min(_MOST_FRACTION, _DIGITS - digits))
-    least, greatest = _closed(*_grid(bounds, fraction), fraction)
-    return _between(least, greatest, fraction)
+    least, greatest = closed(*grid(bounds, fraction), fraction)
+    return between(least, greatest, fraction)
 
 
-def _grid(bounds: Bounds, fraction: int) -> tuple[int | None, int | None]:
+def grid(bounds: Bounds, fraction: int) -> tuple[int | None, int | None]:
     """The bounds as numbers of steps of 10**-fraction, the ends being in."""
     low = high = None
     if bounds.low is not None:
@@ -98,7 +91,7 @@ def _scaled(end: int | float, fraction: int) -> Decimal:
     return Decimal(end if isinstance(end, int) else repr(end)).scaleb(fraction, _EXACT)
 
 
-def _closed(low: int | None, high: int | None, fraction: int) -> tuple[int, int]:
+def closed(low: int | None, high: int | None, fraction: int) -> tuple[int, int]:
     """With an end on both sides, far out where there was none, and no further than is of use."""
     far = 10 ** (_DIGITS + fraction) - 1
     limit = 10 ** (_MOST_DIGITS + fraction) - 1
@@ -116,7 +109,7 @@ def _closed(low: int | None, high: int | None, fraction: int) -> tuple[int, int]
     return low, high
 
 
-def _between(low: int, high: int, fraction: int) -> Node:
+def between(low: int, high: int, fraction: int) -> Node:
     """The texts of low … high, both counted in steps of 10**-fraction."""
     choices: list[Node] = []
     if low <= 0 <= high or high > 0:
@@ -214,13 +207,9 @@ def _behind(low: str, high: str | None, left: int, some: bool = False) -> Node |
         last = int(high[0]) if high else 9 if high is None else 0
         for digit in sorted({first, last}):
             below = low[1:] if low and digit == first else ""
-            above = (
-                high[1:]
-                if high and digit == last
-                else None
-                if high is None or digit != last
-                else ""
-            )
+            above = None  # behind a smaller digit than the last one, anything is below `high`
+            if high is not None and digit == last:
+                above = high[1:]
             rest = _behind(below, above, left - 1)
             if rest is not None and first <= last:
                 choices.append(_join(Text(str(digit)), rest))

@@ -21,7 +21,7 @@ _DEEPEST_VALUE = 12  # so a text of any length can be parsed
 _HEX = Chars(((0x30, 0x39), (0x41, 0x46), (0x61, 0x66)))
 _HEX_BUT_D = Chars(((0x30, 0x39), (0x41, 0x43), (0x45, 0x46), (0x61, 0x63), (0x65, 0x66)))
 _D, _UP_TO_7 = Chars(((0x44, 0x44), (0x64, 0x64))), Chars(((0x30, 0x37),))
-_PLAIN = Chars(((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x10FFFF)))
+PLAIN = Chars(((0x20, 0x21), (0x23, 0x5B), (0x5D, 0xD7FF), (0xE000, 0x10FFFF)))
 _SHORT = Chars(tuple((ord(char), ord(char)) for char in '"/\\bfnrt'))
 # Surrogates have no place in UTF-8: \ud800 to \udfff are left out.
 _HEXES = Alt((Seq((_HEX_BUT_D, *[_HEX] * 3)), Seq((_D, _UP_TO_7, _HEX, _HEX))))
@@ -30,7 +30,7 @@ _HEXES = Alt((Seq((_HEX_BUT_D, *[_HEX] * 3)), Seq((_D, _UP_TO_7, _HEX, _HEX))))
 def base_rules() -> dict[str, Node]:
     """The rules `char`, `string` and `value` and what they need."""
     rules: dict[str, Node] = {
-        CHAR: Alt((_PLAIN, Seq((Text("\\"), Alt((_SHORT, Seq((Text("u"), _HEXES)))))))),
+        CHAR: Alt((PLAIN, Seq((Text("\\"), Alt((_SHORT, Seq((Text("u"), _HEXES)))))))),
         STRING: quoted(Repeat(Ref(CHAR))),
         "number": NUMBER,
         "scalar": Alt((Ref(STRING), Ref("number"), BOOLEAN, NULL)),

@@ -1,15 +1,15 @@
 """From a JSON Schema (draft 2020-12) to the grammar of the JSON texts that meet it.
 
 The language is a part of what the schema allows: properties come in the order in which they are
-declared, where `properties` are given there are no others, numbers have a bounded number of
-digits, and there is no space but one that is optional behind `:` and `,`. Nothing that the schema
-forbids gets through, but for the keywords that `Grammar.unheld` names.
+declared, others behind them only where these have a schema or are needed, numbers have a bounded
+number of digits, and there is no space but one that is optional behind `:` and `,`. Nothing that
+the schema forbids gets through, but for the keywords that `Grammar.unheld` names.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import lcm
 from typing import Any
 
 from inference.constrained.grammar import (
@@ -22,47 +22,40 @@ from inference.constrained.grammar import (
     Text,
     shortest_lengths,
 )
+from inference.constrained.json_multiples import multiples
 from inference.constrained.json_numbers import integers, numbers
 from inference.constrained.json_pieces import (
     BOOLEAN,
     CHAR,
-    COMMA,
     NOTHING,
     NULL,
-    SPACE,
     STRING,
     VALUE,
-    base_rules,
     constant,
-    key_text,
-    list_of,
-    map_of,
     quoted,
 )
 from inference.constrained.patterns import NotHeld, pattern_node
 from inference.constrained.pruning import pruned, refuse_circles, why_nothing
+from inference.constrained.schema_arrays import array_node
+from inference.constrained.schema_builder import Builder
+from inference.constrained.schema_objects import object_node
 from inference.constrained.schema_parts import (
     KINDS,
     UNHELD,
     Part,
-    Parts,
     SchemaError,
     bounds,
     branches,
     counts,
-    items,
     kinds,
-    mapping,
     number,
     patterns,
 )
 from inference.constrained.schema_values import allowed_values, apart
 
-__all__ = ["SchemaError", "compile_schema"]
+__all__ = ["SchemaError", "compile_parameters", "compile_schema"]
 
-_MOST_RULES, _DEEPEST, _LONGEST = 5000, 200, 100_000
-_MOST_PROPERTIES, _MOST_COUNTED, _MOST_BRANCHES = 2000, 64, 2000
-_LONGEST_TEXT = 60_000  # characters of all keys and constants together
+_DEEPEST, _LONGEST, _MOST_BRANCHES = 200, 100_000, 2000
 
 _DATE = (
     r"[1-9]\d{3}-((0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])|(0[13-9]|1[0-2])-(29|30)"
@@ -89,21 +82,21 @@ def compile_schema(schema: Mapping[str, Any] | bool) -> Grammar:
     return _Compiler(schema).compile()
 
 
-class _Compiler:
-    """Every set of schemas that must hold together for one value becomes a rule."""
+def compile_parameters(parameters: object) -> Grammar:
+    """The grammar of a tool's arguments, which are always one object; `parameters` is read as the
+    schema of one where it gives no type. Raises `SchemaError` as `compile_schema` does, and for
+    what is no schema of an object."""
+    schema = {} if parameters is True else parameters
+    kinds = schema.get("type", "object") if isinstance(schema, Mapping) else None
+    if not isinstance(schema, Mapping) or "object" not in (
+        kinds if isinstance(kinds, list) else [kinds]
+    ):
+        raise SchemaError('The parameters are no schema of an object; their type must be "object".')
+    return compile_schema({**schema, "type": "object"})
 
-    def __init__(self, schema: Any) -> None:
-        self.parts = Parts(schema)
-        self.root = Part(schema, "#")
-        if not isinstance(schema, Mapping | bool):
-            raise SchemaError("A schema must be an object or a boolean.")
-        self.rules = base_rules()
-        self.names: dict[frozenset[tuple[int, str]], str] = {}
-        self.places: dict[str, str] = {}
-        self.waiting: deque[tuple[str, tuple[Part, ...], int]] = deque()
-        self.unheld: set[str] = set()
-        self.depth = 0
-        self.letters = 0
+
+class _Compiler(Builder):
+    """Makes the rules, each when its turn comes."""
 
     def compile(self) -> Grammar:
         start = self.ref((self.root,))
@@ -124,28 +117,6 @@ class _Compiler:
             )
         return pruned(start, self.rules, lengths, tuple(sorted(self.unheld)))
 
-    def ref(self, parts: Iterable[Part]) -> Node:
-        """The rule for one value that meets all of `parts`."""
-        needed = tuple(part for part in parts if part.schema is not True)
-        if not needed:
-            return Ref(VALUE)
-        if any(part.schema is False for part in needed) and needed[0] is not self.root:
-            return NOTHING
-        key = frozenset(part.key for part in needed)
-        if key not in self.names:
-            self.names[key] = name = self.name(needed[0].place)
-            self.waiting.append((name, needed, self.depth + 1))
-        return Ref(self.names[key])
-
-    def name(self, place: str) -> str:
-        if len(self.places) >= _MOST_RULES:
-            raise SchemaError(
-                f"The schema is too large: its grammar needs more than {_MOST_RULES:,} rules."
-            )
-        name = f"s{len(self.places)}"
-        self.places[name] = place
-        return name
-
     def unit(self, name: str, parts: tuple[Part, ...]) -> Node:
         taken = self.parts.take(parts)
         if taken.impossible:
@@ -156,9 +127,15 @@ class _Compiler:
         found = branches(first)
         if len(found) > _MOST_BRANCHES:
             raise SchemaError(f"The {first.only} at {first.place!r:.200} has too many schemas.")
-        if first.only == "oneOf" and not apart(self.parts, found, taken.own):
+        left_out = apart(self.parts, found, taken.own) if first.only == "oneOf" else []
+        if left_out is None:
             self.unheld.add("oneOf")
-        return Alt(tuple(self.ref([*others, branch]) for branch in found))
+        choices: list[Node] = []
+        for at, branch in enumerate(found):
+            without = left_out[at] if left_out else None
+            further = [self.lacking(without, branch.place)] if without else []
+            choices.append(self.ref([*others, branch, *further]))
+        return Alt(tuple(choices))
 
     def plain(self, own: Sequence[Part], place: str) -> Node:
         """A value about which nothing is said but by the keywords of `own`."""
@@ -179,22 +156,14 @@ class _Compiler:
         makers: dict[str, Callable[[], Node]] = {
             "null": lambda: NULL,
             "boolean": lambda: BOOLEAN,
-            "object": lambda: self.object(own, place),
-            "array": lambda: self.array(own, place),
+            "object": lambda: object_node(self, own, place),
+            "array": lambda: array_node(self, own, place),
             "string": lambda: self.string(own),
             "number": lambda: self.number(own, "number" in left),
         }
         names = {"number" if kind == "integer" else kind for kind in left}
         made = [makers[kind]() for kind in KINDS if kind in names]
         return made[0] if len(made) == 1 else Alt(tuple(made))
-
-    def count(self, place: str, letters: int) -> None:
-        self.letters += letters
-        if self.letters > _LONGEST_TEXT:
-            raise SchemaError(
-                f"The names and constants of the schema, up to those at {place!r:.200}, have "
-                f"more than {_LONGEST_TEXT:,} characters."
-            )
 
     def string(self, own: Sequence[Part]) -> Node:
         least, most = counts(own, "minLength", "maxLength")
@@ -221,142 +190,27 @@ class _Compiler:
         return quoted(node)
 
     def number(self, own: Sequence[Part], fractions: bool) -> Node:
-        multiple: int | None = None
-        for part in own:
-            found = number(part, "multipleOf")
-            if found is None:
-                continue
-            if found <= 0:
-                raise SchemaError(f"'multipleOf' at {part.place!r:.200} must be above 0.")
-            if isinstance(found, int) and multiple in (None, found):
-                multiple, fractions = found, False
-            else:
+        within, steps = bounds(own), list(dict.fromkeys(_steps(own)))
+        whole = [int(step) for step in steps if step == int(step)]
+        if steps:
+            if len(whole) < len(steps) > 1:
                 self.unheld.add("multipleOf")
-        if fractions:
-            return numbers(bounds(own))
-        node, held = integers(bounds(own), multiple)
-        self.unheld |= set() if held else {"multipleOf"}
-        return node
+            step = lcm(*whole) if len(whole) == len(steps) else steps[0]
+            node = multiples(within, step, whole=not fractions)
+            if node is not None:
+                return node
+            self.unheld.add("multipleOf")
+        return numbers(within) if fractions else integers(within)
 
-    def array(self, own: Sequence[Part], place: str) -> Node:
-        least, most = counts(own, "minItems", "maxItems")
-        if any(part.schema.get("uniqueItems") for part in own) and most not in (0, 1):
-            self.unheld.add("uniqueItems")
-        length = max(len(items(part, "prefixItems")) for part in own)
-        length = length if most is None else min(length, most)
-        rest = self.ref([part.inner("items") for part in own if "items" in part.schema])
-        if most is not None and most < least:
-            return NOTHING
-        if not length:
-            return list_of(rest, least, most)
-        each: list[Node] = []
-        for at in range(length):
-            found = []
-            for part in own:
-                if at < len(items(part, "prefixItems")):
-                    found.append(part.inner("prefixItems", at))
-                elif "items" in part.schema:
-                    found.append(part.inner("items"))
-            each.append(self.ref(found))
-        tail: Node = Repeat(
-            Seq((COMMA, rest)),
-            max(least - length, 0),
-            None if most is None else most - length,
-        )
-        for at in range(length - 1, 0, -1):
-            further = Seq((COMMA, each[at], tail))
-            tail = self.rule(further if at < least else Repeat(further, 0, 1), place)
-        some = Seq((Text("["), each[0], tail, Text("]")))
-        return some if least else Alt((Text("[]"), some))
 
-    def rule(self, node: Node, place: str) -> Ref:
-        """A rule of its own, so that nothing nests deep."""
-        name = self.name(place)
-        self.rules[name] = node
-        return Ref(name)
-
-    def object(self, own: Sequence[Part], place: str) -> Node:
-        least, most = counts(own, "minProperties", "maxProperties")
-        required: dict[str, None] = {}
-        declared: dict[str, None] = {}
-        for part in own:
-            declared |= dict.fromkeys(mapping(part, "properties"))
-            for name in items(part, "required"):
-                if not isinstance(name, str):
-                    raise SchemaError(f"'required' at {part.place!r:.200} must list names.")
-                required[name] = None
-        declared |= required
-        others = [
-            part.inner("additionalProperties")
-            for part in own
-            if "additionalProperties" in part.schema and "patternProperties" not in part.schema
-        ]
-        if any("additionalProperties" in part.schema for part in own) and not others:
-            self.unheld.add("additionalProperties")
-        if not declared:
-            if any("properties" in part.schema for part in own) and not (others or least):
-                return Text("{}")
-            if least > 1:  # a key that comes twice counts once
-                self.unheld.add("minProperties")
-            if most is not None and most < least:
-                return NOTHING
-            return map_of(Ref(STRING), self.ref(others), least, most)
-        if len(declared) > _MOST_PROPERTIES:
-            raise SchemaError(f"The object at {place!r:.200} has too many properties.")
-        return self.declared(
-            [(name, self.property(own, name), name in required) for name in declared],
-            least,
-            len(declared) if most is None else most,
-            place,
-        )
-
-    def property(self, own: Sequence[Part], name: str) -> Node:
-        """`"name": value`"""
-        found = []
-        for part in own:
-            if name in mapping(part, "properties"):
-                found.append(part.inner("properties", name))
-            elif "additionalProperties" in part.schema and "patternProperties" not in part.schema:
-                found.append(part.inner("additionalProperties"))
-        key = key_text(name)
-        self.count(own[0].place, len(name))
-        return NOTHING if key is None else Seq((Text(f"{key}:"), SPACE, self.ref(found)))
-
-    def declared(
-        self, each: list[tuple[str, Node, bool]], least: int, most: int, place: str
-    ) -> Node:
-        """An object of these properties, in this order, with `least` to `most` of them."""
-        forced = sum(needed for _, _, needed in each)
-        counted = least > forced or most < len(each)
-        if counted and len(each) > _MOST_COUNTED:
-            counted = False
-            self.unheld |= {"minProperties", "maxProperties"}
-        if most < forced and counted:
-            return NOTHING
-        # tails[at][written]: what may follow behind the properties before `at`, of which so many
-        # are written; where that number does not matter, it is 0.
-        tails: list[dict[int, Node]] = [{} for _ in range(len(each) + 1)]
-        for at in range(len(each), 0, -1):
-            for written in range(1, at + 1) if counted else (0,):
-                if at == len(each):
-                    fits = not counted or least <= written <= most
-                    tails[at][written] = Seq(()) if fits else NOTHING
-                    continue
-                _, node, needed = each[at]
-                without, behind = tails[at + 1].get(written), tails[at + 1][written + counted]
-                if needed:
-                    tail: Node = Seq((COMMA, node, behind))
-                elif without == behind:
-                    tail = Seq((Repeat(Seq((COMMA, node)), 0, 1), behind))
-                else:
-                    tail = Alt((Seq((COMMA, node, behind)), without or NOTHING))
-                tails[at][written] = self.rule(tail, place)
-        choices: list[Node] = [] if forced or least else [Text("{}")]
-        for at, (_, node, needed) in enumerate(each):
-            choices.append(Seq((Text("{"), node, tails[at + 1][int(counted)], Text("}"))))
-            if needed:
-                break
-        return Alt(tuple(choices))
+def _steps(own: Iterable[Part]) -> Iterator[int | float]:
+    """All `multipleOf`s."""
+    for part in own:
+        found = number(part, "multipleOf")
+        if found is not None and found <= 0:
+            raise SchemaError(f"'multipleOf' at {part.place!r:.200} must be above 0.")
+        if found is not None:
+            yield found
 
 
 def _letters(node: Node) -> int:

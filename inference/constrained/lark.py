@@ -11,7 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from inference.constrained.grammar import Alt, Chars, Grammar, Node, Ref, Repeat, Seq, Text
+from inference.constrained.grammar import (
+    Alt,
+    Chars,
+    Grammar,
+    Node,
+    Ref,
+    Repeat,
+    Seq,
+    Text,
+    inner_first,
+    names_in,
+)
 
 _EMPTY = '""'
 # Without this llguidance would narrow the mask to one way of spelling what is forced.
@@ -38,7 +49,7 @@ class _Writer:
 
     def text(self) -> str:
         start = self._grammar.start
-        if self._looped.isdisjoint(refs(start)):
+        if self._looped.isdisjoint(names_in(start)):
             self._lines += ["start: T", f"T: {self._terminal(start) or _EMPTY}"]
         else:
             for rule in self._order:
@@ -185,35 +196,13 @@ def _pieces(text: str, *, quoted: bool = False) -> tuple[list[tuple[str, bool]],
     return pieces, quoted
 
 
-def refs(node: Node) -> set[str]:
-    """The names of the rules that a node refers to."""
-    found: set[str] = set()
-    stack = [node]
-    while stack:
-        match stack.pop():
-            case Seq(parts) | Alt(parts):
-                stack.extend(parts)
-            case Repeat(inner):
-                stack.append(inner)
-            case Ref(name):
-                found.add(name)
-    return found
-
-
 def _regular(grammar: Grammar) -> list[str]:
     """The rules that lead to no rule that holds itself, each behind those that it refers to."""
-    waits = {name: refs(node) for name, node in grammar.rules.items()}
-    users: dict[str, list[str]] = {name: [] for name in waits}
-    for name, used in waits.items():
-        for other in used:
-            users[other].append(name)
-    order = [name for name, used in waits.items() if not used]
-    for name in order:  # it grows
-        for user in users[name]:
-            waits[user].remove(name)
-            if not waits[user]:
-                order.append(user)
-    return order
+    found: dict[str, None] = {}
+    for name in inner_first(grammar.rules, list(grammar.rules)):
+        if all(used in found for used in names_in(grammar.rules[name])):
+            found[name] = None
+    return list(found)
 
 
 def _joined(parts: Iterable[str]) -> str:

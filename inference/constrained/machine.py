@@ -48,12 +48,13 @@ class Choice:
 
 
 class Loop:
-    """`body` from `least` to `most` times."""
+    """`body` from `least` to `most` times. `alike` is one loop for all of that body."""
 
-    __slots__ = ("body", "dist", "least", "most")
+    __slots__ = ("alike", "body", "dist", "least", "most")
 
-    def __init__(self, body: Item, least: int, most: int | None) -> None:
+    def __init__(self, body: Item, least: int, most: int | None, alike: Loop | None) -> None:
         self.body, self.least, self.most = body, least, most
+        self.alike: Loop = alike or self
         self.dist: int = least * body.dist
 
 
@@ -78,10 +79,12 @@ def compile_grammar(grammar: Grammar) -> Item:
         raise ValueError("The grammar has no finite text.")
     order = inner_first(rules, [_TOP])
     _refuse_left_recursion(rules, lengths, order)
-    return _Compiler(rules, lengths).compile(order)
+    return _Maker(rules, lengths).compile(order)
 
 
-class _Compiler:
+class _Maker:
+    """Makes the items of the rules, inner ones first."""
+
     def __init__(self, rules: Mapping[str, Node], lengths: Mapping[str, int]) -> None:
         self.rules = rules
         self.lengths = lengths
@@ -89,6 +92,7 @@ class _Compiler:
         self.known: dict[str, Item] = {}
         self.open: dict[str, Rule] = {}
         self.loops: dict[tuple[Item, int, int | None], Loop] = {}
+        self.alike: dict[Item, Loop] = {}
 
     def compile(self, order: list[str]) -> Item:
         for name in order:
@@ -165,7 +169,8 @@ class _Compiler:
         # Equal loops are one object, so that stacks that go on with them can be one.
         key = (body, least, most)
         if key not in self.loops:
-            self.loops[key] = Loop(body, least, most)
+            self.loops[key] = Loop(body, least, most, self.alike.get(body))
+            self.alike.setdefault(body, self.loops[key])
         return self.loops[key]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from inference.constrained.automaton import Automaton, State
 from inference.constrained.grammar import Grammar
@@ -18,24 +19,35 @@ from inference.tokenizer_files import is_failure
 
 log = logging.getLogger(__name__)
 
-Choice = Literal["auto", "llguidance", "own"]
+MaskSource = Literal["auto", "llguidance", "own"]
 
 # With so many bytes possible (inside a string) most draws are right, and a mask is dear.
 _WIDE = 100
 _KEPT_MASKS = 64
-_KEPT_LANGUAGES = 64
+_MUCH = 8_000  # steps and pieces of states, of one language between two replies
+_KEPT_LANGUAGES = 256  # more than any conversation has tools
 
 
 class Language:
     """A grammar and what has been computed for it, on one vocabulary."""
 
-    def __init__(self, grammar: Grammar, vocabulary: Vocabulary, masks: Choice = "auto") -> None:
-        self.automaton = Automaton(grammar)
+    def __init__(
+        self, grammar: Grammar, vocabulary: Vocabulary, masks: MaskSource = "auto"
+    ) -> None:
         self.vocabulary = vocabulary
         self._grammar = grammar
-        self._table = Table(self.automaton)
-        self._kept: OrderedDict[State, Mask] = OrderedDict()
+        self._forget()
         self._matcher = None if masks == "own" else self._guided()
+
+    def _forget(self) -> None:
+        self.automaton = Automaton(self._grammar)
+        self._table = Table(self.automaton)
+        self._kept: OrderedDict[State, npt.NDArray[np.uint8]] = OrderedDict()
+
+    def tidy(self) -> None:
+        """Forget what was computed, where it has become much; no text may be under way."""
+        if self.automaton.kept > _MUCH:
+            self._forget()
 
     def _guided(self) -> Any:
         """An llguidance matcher at the start, or None."""
@@ -56,14 +68,19 @@ class Language:
 
     def follow(self) -> Follower:
         """Follows one text from its beginning."""
-        return Follower(self, self._matcher.deep_copy() if self._matcher is not None else None)
+        follower = Follower(self, self._matcher)
+        follower.begin()
+        return follower
 
     def exact(self, state: State) -> Mask:
         """The tokens that the automaton takes in this state, without llguidance."""
-        mask = self._kept.pop(state, None)
-        if mask is None:
+        packed = self._kept.pop(state, None)
+        if packed is None:
             mask = self.vocabulary.trie.mask(self._table, state)
-        self._kept[state] = mask
+            packed = np.packbits(mask)
+        else:
+            mask = np.unpackbits(packed, count=len(self.vocabulary.pieces)).view(np.bool_)
+        self._kept[state] = packed
         if len(self._kept) > _KEPT_MASKS:
             self._kept.popitem(last=False)
         return mask
@@ -75,6 +92,11 @@ class Follower:
     def __init__(self, language: Language, matcher: Any) -> None:
         self._language = language
         self._matcher = matcher
+
+    def begin(self) -> None:
+        """A matcher of its own."""
+        if self._matcher is not None:
+            self._matcher = self._call("deep_copy")
 
     @property
     def guided(self) -> bool:
@@ -154,13 +176,15 @@ def _ll_tokenizer(vocabulary: Vocabulary) -> Any:
 
 
 def language(
-    key: str, grammar: Callable[[], Grammar], vocabulary: Vocabulary, masks: Choice
+    key: str, grammar: Callable[[], Grammar], vocabulary: Vocabulary, masks: MaskSource
 ) -> Language:
     """The language that `key` names; its grammar is asked for where it is not known yet."""
     known: OrderedDict[tuple[str, str], Language]
     known = vocabulary.kept.setdefault("languages", OrderedDict())
     if (found := known.pop((key, masks), None)) is None:
         found = Language(grammar(), vocabulary, masks)
+    else:
+        found.tidy()
     known[key, masks] = found
     if len(known) > _KEPT_LANGUAGES:
         known.popitem(last=False)

@@ -149,7 +149,7 @@ class _Reader:
         if char == "[":
             return _Set(self.set())
         if char == ".":
-            return _Set(_without(_LINE_ENDS))
+            return _Set(without(_LINE_ENDS))
         if char == "\\":
             return _Set(self.escape()[0])
         if char in "^$*+?":
@@ -205,11 +205,11 @@ class _Reader:
         if char == "s":
             return _SPACE, _ANY_SPACE
         if char == "D":
-            return _both(_without(_DIGIT), ((0, 0x65F),)), _without(_DIGIT)
+            return both(without(_DIGIT), ((0, 0x65F),)), without(_DIGIT)
         if char == "W":
-            return _both(_without(_WORD), ((0, 0x7F),)), _without(_WORD)
+            return both(without(_WORD), ((0, 0x7F),)), without(_WORD)
         if char == "S":
-            return _without(_ANY_SPACE), _without(_SPACE)
+            return without(_ANY_SPACE), without(_SPACE)
         if char in _CONTROLS:
             return self.one(_CONTROLS[char])
         if char in "xu":
@@ -245,7 +245,7 @@ class _Reader:
                 low = (((ends[0][0], ends[1][0]),),) * 2
             sure += low[0]
             at_most += low[1]
-        return _without(at_most) if negated else _tidy(sure)
+        return without(at_most) if negated else _tidy(sure)
 
     def member(self) -> tuple[Ranges, Ranges]:
         char = self.next()
@@ -275,7 +275,7 @@ def _tidy(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return tuple(tidy)
 
 
-def _without(ranges: Iterable[tuple[int, int]]) -> Ranges:
+def without(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """All characters but these."""
     left: list[tuple[int, int]] = []
     at = 0
@@ -286,7 +286,7 @@ def _without(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return _tidy([*left, (at, _LAST)] if at <= _LAST else left)
 
 
-def _both(one: Ranges, other: Ranges) -> Ranges:
+def both(one: Ranges, other: Ranges) -> Ranges:
     """What is in both."""
     return _tidy((max(a, c), min(b, d)) for a, b in one for c, d in other if max(a, c) <= min(b, d))
 
@@ -364,9 +364,9 @@ def _node(part: _Part, char: str) -> Node:
 def set_node(ranges: Ranges) -> Node:
     """One character of `ranges` as it stands in a JSON string."""
     special = ((0, 0x1F), (0x22, 0x22), (0x5C, 0x5C))
-    plain = _both(ranges, _without(special))
+    plain = both(ranges, without(special))
     spelt: list[Node] = []
-    for low, high in _both(ranges, special):
+    for low, high in both(ranges, special):
         for code in range(low, high + 1):
             short = _SHORT.get(code)
             spelt.append(Text(f"\\{short}" if short else f"\\u{code:04x}"))

@@ -39,7 +39,7 @@ def why_nothing(
             return f"A value for the schema at {place!r:.200} would have to be endless."
         name = unseen[0] if unseen else ""
     place = places[next(reversed(seen))] if seen else "#"
-    return f"No value can meet the schema at {place!r:.200}."
+    return f"No value is found that meets the schema at {place!r:.200}."
 
 
 def _choices(node: Node) -> list[str]:

@@ -28,10 +28,7 @@ _KIND_OF = {keyword: kind for kind, keywords in MEANT.items() for keyword in key
 UNHELD: dict[str, str | None] = {
     **dict.fromkeys(("not", "if", "$dynamicRef", "$recursiveRef", "extends", "disallow")),
     **dict.fromkeys(
-        (
-            *("patternProperties", "propertyNames", "dependentRequired", "dependentSchemas"),
-            *("dependencies", "unevaluatedProperties"),
-        ),
+        ("dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"),
         "object",
     ),
     **dict.fromkeys(("contains", "unevaluatedItems"), "array"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -29,7 +30,7 @@ from inference.constrained.schema_parts import (
 _MOST_VALUES, _MOST_COMPARED, _MOST_APART = 10_000, 200_000, 60
 # What is not looked at here, for the kind of values that it is about.
 _WITHIN = {
-    "object": ("properties", "additionalProperties"),
+    "object": ("properties", "additionalProperties", "patternProperties", "propertyNames"),
     "array": ("items", "prefixItems", "uniqueItems"),
 }
 
@@ -116,45 +117,74 @@ def _matching(values: list[Any], pattern: str) -> list[Any]:
     return left
 
 
-def apart(parts: Parts, branches: Sequence[Part], own: Sequence[Part]) -> bool:
-    """Whether plainly no value that is written for one of `branches`, together with `own`, meets
-    two of them."""
+def apart(
+    parts: Parts, branches: Sequence[Part], own: Sequence[Part]
+) -> list[frozenset[str]] | None:
+    """The properties that must be left out of each of `branches` (a `oneOf`), so that no value
+    that is written for one of them, together with `own`, plainly meets two. None: not known."""
     if len(branches) > _MOST_APART:
-        return False
-    signs: list[_Sign] = []
+        return None
+    signs: list[_Sign | None] = []
     for branch in branches:
         taken = parts.take([*own, branch])
         if taken.impossible:
+            signs.append(None)
             continue
         if taken.choices:
-            return False
+            return None
         alone = parts.take([branch]).own
         named = [part for part in taken.own if "type" in part.schema]
         may_be = (kinds(named) if named else None) or frozenset(KINDS)
         written = kinds(taken.own) or may_be
+        if any({"enum", "const"} & part.schema.keys() for part in taken.own):
+            values = allowed_values(taken.own)[0]  # no types are meant beside these
+            written = frozenset(kind for value in values for kind in types_of(value))
         listed = _listed(alone)
         if listed is not None:
             types = {kind for text in listed for kind in types_of(json.loads(text))}
             written, may_be = frozenset(types), may_be & types
-        signs.append((written, may_be, listed, _marks(parts, alone)))
-    return all(_two_apart(one, other) for one, other in combinations(signs, 2))
+        required = _required(alone)
+        signs.append(_Sign(written, may_be, listed, _marks(parts, alone), required))
+    always = _required(own)
+    left_out: list[frozenset[str]] = [frozenset()] * len(branches)
+    for (n, one), (m, other) in combinations(enumerate(signs), 2):
+        if one is None or other is None or _two_apart(one, other):
+            continue
+        # An object without what the other one requires does not meet that.
+        first, second = one.required - other.required, other.required - one.required
+        if not first or not second or one.written | other.written != {"object"}:
+            return None
+        left_out[n] |= second - always or second
+        left_out[m] |= first - always or first
+    return left_out
 
 
-# The types that are written for a schema and those that may meet it, its listed values and those
-# of its properties.
-_Sign = tuple[frozenset[str], frozenset[str], frozenset[str] | None, dict[str, frozenset[str]]]
+def _required(own: Sequence[Part]) -> frozenset[str]:
+    names = [name for part in own for name in items(part, "required")]
+    return frozenset(name for name in names if isinstance(name, str))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """What a branch is told by: the types that are written for it and those that may meet it,
+    its listed values, those of its properties, and what it requires."""
+
+    written: frozenset[str]
+    may_be: frozenset[str]
+    listed: frozenset[str] | None
+    marks: dict[str, frozenset[str]]
+    required: frozenset[str]
 
 
 def _two_apart(one: _Sign, other: _Sign) -> bool:
-    common = (one[0] & other[1]) | (other[0] & one[1])
+    common = (one.written & other.may_be) | (other.written & one.may_be)
     if not common:
         return True
-    marks, others = one[3], other[3]
     if common == {"object"} and any(
-        not marks[name] & others[name] for name in marks.keys() & others.keys()
+        not one.marks[name] & other.marks[name] for name in one.marks.keys() & other.marks.keys()
     ):
         return True
-    return one[2] is not None and other[2] is not None and not one[2] & other[2]
+    return one.listed is not None and other.listed is not None and not one.listed & other.listed
 
 
 def _listed(own: Sequence[Part]) -> frozenset[str] | None:
@@ -170,7 +200,7 @@ def _listed(own: Sequence[Part]) -> frozenset[str] | None:
 def _marks(parts: Parts, own: Sequence[Part]) -> dict[str, frozenset[str]]:
     """The required properties with listed values: name → values."""
     marks: dict[str, frozenset[str]] = {}
-    required = {name for part in own for name in items(part, "required")}
+    required = _required(own)
     for part in own:
         for name in mapping(part, "properties"):
             if name in required:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inference.tokenizer import Tokenizer
 
 _MOST_STATES = 4096
+_MOST_SPELLED = 64
 _DEAD, _UNKNOWN = -1, -2
 
 Mask = npt.NDArray[np.bool_]
@@ -25,7 +26,7 @@ class Vocabulary:
     """The ids that text can be made of: those with bytes that are not banned."""
 
     def __init__(self, tokenizer: Tokenizer, size: int) -> None:
-        banned = {*tokenizer.banned_ids, *tokenizer.stop_ids}
+        banned = {*tokenizer.banned_ids, *tokenizer.stop_ids, *tokenizer.unknown_ids}
         words = range(min(tokenizer.n_words, size))
         self.pieces = [b"" if i in banned else tokenizer.bytes_of(i) for i in words]
         self.pieces += [b""] * (size - len(self.pieces))
@@ -35,6 +36,7 @@ class Vocabulary:
         self._ids = {piece: i for i, piece in enumerate(self.pieces) if piece}
         # Bytes of the longest piece.
         self.longest = max(map(len, self._ids), default=0)
+        self._spelled: dict[bytes, list[int] | None] = {}
 
     @cached_property
     def has_all_bytes(self) -> bool:
@@ -43,6 +45,14 @@ class Vocabulary:
 
     def spell(self, text: bytes) -> list[int] | None:
         """The text in ids, the longest one first at each place; None where there is none."""
+        if text in self._spelled:
+            return self._spelled[text]
+        if len(self._spelled) >= _MOST_SPELLED:
+            self._spelled.clear()
+        self._spelled[text] = found = self._spell(text)
+        return found
+
+    def _spell(self, text: bytes) -> list[int] | None:
         ids: list[int] = []
         at = 0
         while at < len(text):
@@ -56,9 +66,9 @@ class Vocabulary:
         return ids
 
     @cached_property
-    def trie(self) -> Trie:
+    def trie(self) -> TokenTrie:
         """Of all pieces; takes about a second to make for 131,072 of them."""
-        return Trie(self.pieces)
+        return TokenTrie(self.pieces)
 
 
 _known: WeakKeyDictionary[Tokenizer, dict[int, Vocabulary]] = WeakKeyDictionary()
@@ -72,7 +82,7 @@ def vocabulary(tokenizer: Tokenizer, size: int) -> Vocabulary:
     return sizes[size]
 
 
-class Trie:
+class TokenTrie:
     """All pieces as a tree, in arrays, a level behind the other: node 0 is the empty text, and
     the children of a node stand side by side."""
 

@@ -53,6 +53,7 @@ class Toolbox:
         self._entry_problems: tuple[str, ...] = ()
         self._entries: dict[str, str] = {}  # digests of the servers' entries
         self._reading = asyncio.Lock()
+        self._uncallable: dict[str, str] = {}
 
     # ── what there is ───────────────────────────────────────────────────────────────
 
@@ -75,6 +76,10 @@ class Toolbox:
     def find(self, name: str) -> Definition | None:
         """The tool of a name."""
         return next((tool for tool in self.definitions if tool.name == name), None)
+
+    def uncallable(self, tool: Definition) -> str:
+        """Why no call of a tool can be written; empty: it can, as far as `ready` has looked."""
+        return self._uncallable.get(tool.identity, "")
 
     def check(self, tool: Definition, arguments: str) -> dict[str, Any]:
         """The arguments of a call, from their JSON text.
@@ -140,6 +145,18 @@ class Toolbox:
         is said on the way, what cannot be had in the end, a sentence each."""
         if not names:
             return []
+        missing = await self._bring_up(names, say)
+        return missing + await asyncio.to_thread(self._look_at, names)
+
+    def _look_at(self, names: Collection[str]) -> list[str]:
+        """A sentence for each tool that is there and that no call can be written of."""
+        tools = [tool for name in names if (tool := self.find(name)) is not None]
+        for tool in tools:
+            if tool.identity not in self._uncallable:
+                self._uncallable[tool.identity] = _why_uncallable(tool)
+        return [said for tool in tools if (said := self._uncallable[tool.identity])]
+
+    async def _bring_up(self, names: Collection[str], say: Callable[[str], None]) -> list[str]:
         known = {tool.name for tool in (*self._given, *builtin.DEFINITIONS)}
         if set(names) <= known:
             return []
@@ -209,3 +226,18 @@ class Toolbox:
         if self.servers is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self.servers.close()
+
+
+def _why_uncallable(tool: Definition) -> str:
+    """Why no call of a tool can be written, or none of the model's layouts takes it."""
+    from jsonschema import Draft7Validator, SchemaError
+
+    from inference.constrained import json_schema
+
+    try:
+        Draft7Validator.check_schema(tool.parameters)  # as mistral-common does
+        json_schema.compile_parameters(tool.parameters)
+    except (SchemaError, json_schema.SchemaError) as error:
+        said = error.message if isinstance(error, SchemaError) else str(error)
+        return f"{one_line(tool.name, 64)} cannot be called: {one_line(said, 300)}"
+    return ""

@@ -37,6 +37,7 @@ class Status:
     context: int = 0
     cache: int = 0
     silent: float = 0.0
+    tools: int = 0  # that the model may call
 
 
 _Segment = tuple[int, Content]  # priority (higher stays longer), what is shown
@@ -92,6 +93,9 @@ class StatusLine(Widget):
             parts.append((3, Content.styled(f"first {s.ttft:.2f} s", "$text-muted")))
         if s.context:
             parts.append((6, Content(f"context {s.used:,}/{s.context:,}")))
+        if s.tools:
+            text = f"{s.tools} tool" + "s" * (s.tools > 1)
+            parts.append((4, Content.styled(text, "$text-muted")))
         if s.reused and not s.answering:
             text = f"reused {s.reused:,} of {s.prompt:,}"
             parts.append((2, Content.styled(text, "$text-muted")))

@@ -259,3 +259,19 @@ def test_deep_nesting_is_followed() -> None:
     state = follow(automaton, "[" * 5000)
     assert state is not None
     assert automaton.shortest(state) == b"]" * 5000
+
+
+def test_loops_over_one_body_are_one_wherever_their_counts_came_from() -> None:
+    letters = Chars(((0x61, 0x63),))
+    node = Seq((Text('"'), Alt(tuple(Repeat(letters, n % 3, n) for n in range(2, 500))), Text('"')))
+    automaton = Automaton(Grammar(node))
+    for size in (0, 1, 2, 250, 499):
+        state = follow(automaton, '"' + "a" * size)
+        assert state is not None
+        assert len(state.stacks) <= 3
+        assert automaton.distance(state) == 1
+    assert not follow(automaton, '"' + "a" * 500)
+    apart = Alt((Repeat(letters, 2, 3), Repeat(letters, 5, 8), Repeat(letters, 7, 9)))
+    automaton = Automaton(Grammar(Seq((apart, Text("x")))))
+    ended = [n for n in range(12) if follow(automaton, "a" * n + "x")]
+    assert ended == [2, 3, 5, 6, 7, 8, 9]

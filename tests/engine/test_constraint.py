@@ -17,7 +17,7 @@ from inference.api import SamplingParams, Tool
 from inference.constrained.call_layouts import ListLayout
 from inference.constrained.constraint import CallConstraint, make_constraint
 from inference.constrained.grammar import Alt, Grammar, Ref, Repeat, Seq, Text
-from inference.constrained.masks import Choice, Language
+from inference.constrained.masks import Language, MaskSource
 from inference.constrained.vocabulary import vocabulary
 from inference.errors import RequestError
 from inference.parse import Reply
@@ -26,7 +26,7 @@ from inference.tokenizer import Tokenizer
 from tool_schemas import SCHEMAS
 
 VERSIONS = ("v2", "v3", "tiny-v7", "tiny-v11", "tiny-v13")
-ENGINES: tuple[Choice, ...] = ("llguidance", "own")
+ENGINES: tuple[MaskSource, ...] = ("llguidance", "own")
 PLAIN = SamplingParams(temperature=1.0, top_k=64)  # without top_k all logits are sorted
 
 
@@ -66,7 +66,7 @@ def tokenizer(request: pytest.FixtureRequest, made: dict[str, Tokenizer]) -> Tok
 
 
 @pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Choice:
+def engine(request: pytest.FixtureRequest) -> MaskSource:
     return request.param  # type: ignore[no-any-return]
 
 
@@ -75,7 +75,7 @@ def _constraint(
     choice: str = "any",
     limit: int = 300,
     tools: Sequence[Tool] = TOOLS,
-    engine: Choice = "auto",
+    engine: MaskSource = "auto",
 ) -> CallConstraint:
     made = make_constraint(tokenizer, tools, choice, limit, tokenizer.n_words, engine)
     assert made is not None
@@ -136,8 +136,8 @@ def test_without_tools_nothing_is_held(made: dict[str, Tokenizer]) -> None:
         ("v3", TOOLS, "nobody", "no tool has that name"),
         ("tiny-v13", (Tool("", "", "{}"),), "auto", "has no name"),
         ("v3", (Tool("f", "", "{"),), "auto", "'f' are no JSON"),
-        ("v3", (Tool("f", "", '{"type": "string"}'),), "auto", "'f' are no schema of an object"),
-        ("tiny-v13", (Tool("f", "", "[1]"),), "auto", "'f' are no schema of an object"),
+        ("v3", (Tool("f", "", '{"type": "string"}'),), "auto", "tool 'f'"),
+        ("tiny-v13", (Tool("f", "", "[1]"),), "auto", "tool 'f'"),
         (
             "tiny-v13",
             (_tool("f", {"a": {"type": "integer", "minimum": 2, "maximum": 1}}, ["a"]),),
@@ -168,7 +168,7 @@ def test_a_reply_of_text_is_free(tokenizer: Tokenizer) -> None:
         assert sampler(logits) == free(logits)
 
 
-def test_auto_holds_a_call_once_it_is_begun(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_auto_holds_a_call_once_it_is_begun(tokenizer: Tokenizer, engine: MaskSource) -> None:
     constraint = _constraint(tokenizer, "auto", engine=engine)
     begin = _begin(tokenizer)
     sampler = make_sampler(PLAIN, seed=1, constraint=constraint)
@@ -198,7 +198,7 @@ def test_none_never_begins(tokenizer: Tokenizer) -> None:
         assert all(sampler(logits)[0] != _begin(tokenizer) for _ in range(5))
 
 
-def test_a_name_allows_that_tool_only(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_a_name_allows_that_tool_only(tokenizer: Tokenizer, engine: MaskSource) -> None:
     for tool in TOOLS:
         constraint = _constraint(tokenizer, tool.name, engine=engine)
         reply = _whole(tokenizer, _drawn(tokenizer, constraint, 300))
@@ -208,7 +208,7 @@ def test_a_name_allows_that_tool_only(tokenizer: Tokenizer, engine: Choice) -> N
 # ── calls ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_every_tool_can_be_called(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_every_tool_can_be_called(tokenizer: Tokenizer, engine: MaskSource) -> None:
     """Though one's name is the beginning of another's."""
     seen = set()
     for seed in range(24):
@@ -220,7 +220,9 @@ def test_every_tool_can_be_called(tokenizer: Tokenizer, engine: Choice) -> None:
     assert seen == {tool.name for tool in TOOLS}
 
 
-def test_what_mistral_common_writes_is_let_through(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_what_mistral_common_writes_is_let_through(
+    tokenizer: Tokenizer, engine: MaskSource
+) -> None:
     from mistral_common.protocol.instruct.messages import AssistantMessage
     from mistral_common.protocol.instruct.tool_calls import FunctionCall, ToolCall
 
@@ -269,7 +271,7 @@ def test_ids_are_there_where_the_layout_has_them(tokenizer: Tokenizer) -> None:
         assert not call.id or (call.id.isascii() and call.id.isalnum())
 
 
-def test_no_more_calls_than_sixteen(made: dict[str, Tokenizer], engine: Choice) -> None:
+def test_no_more_calls_than_sixteen(made: dict[str, Tokenizer], engine: MaskSource) -> None:
     for version in ("v2", "tiny-v11"):
         tokenizer = made[version]
         liked = [i for i in range(tokenizer.n_words) if tokenizer.bytes_of(i) in (b"},", b",")]
@@ -279,7 +281,7 @@ def test_no_more_calls_than_sixteen(made: dict[str, Tokenizer], engine: Choice) 
         assert len(_whole(tokenizer, ids).tool_calls) == 16
 
 
-def test_the_end_cannot_come_inside(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_the_end_cannot_come_inside(tokenizer: Tokenizer, engine: MaskSource) -> None:
     """Nor can any other control token, however much the model likes it."""
     likes = [i for i in range(tokenizer.n_words) if not tokenizer.bytes_of(i)]
     for seed in range(2):
@@ -299,13 +301,13 @@ def test_the_end_cannot_come_inside(tokenizer: Tokenizer, engine: Choice) -> Non
     ids=str,
 )
 def test_every_way_of_sampling_obeys(
-    tokenizer: Tokenizer, engine: Choice, params: SamplingParams
+    tokenizer: Tokenizer, engine: MaskSource, params: SamplingParams
 ) -> None:
     constraint = _constraint(tokenizer, limit=120, engine=engine)
     _whole(tokenizer, _drawn(tokenizer, constraint, 120, params=params))
 
 
-def test_the_same_seed_gives_the_same_reply(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_the_same_seed_gives_the_same_reply(tokenizer: Tokenizer, engine: MaskSource) -> None:
     replies = [
         _drawn(tokenizer, _constraint(tokenizer, engine=engine), 300, seed) for seed in (5, 5, 6)
     ]
@@ -333,7 +335,7 @@ def test_no_penalty_inside_a_call(made: dict[str, Tokenizer]) -> None:
     assert _whole(tokenizer, ids, [tool]).tool_calls[0].parsed_arguments == {"s": "xxxxx"}
 
 
-def test_banned_tokens_stay_banned(made: dict[str, Tokenizer], engine: Choice) -> None:
+def test_banned_tokens_stay_banned(made: dict[str, Tokenizer], engine: MaskSource) -> None:
     tokenizer = made["tiny-v13"]
     liked = tekken.N_SPECIAL + ord("x")
     sampler = make_sampler(
@@ -344,7 +346,7 @@ def test_banned_tokens_stay_banned(made: dict[str, Tokenizer], engine: Choice) -
     assert liked not in [sampler(logits)[0] for _ in range(60)]
 
 
-def test_damaged_logits_end_in_one_sentence(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_damaged_logits_end_in_one_sentence(tokenizer: Tokenizer, engine: MaskSource) -> None:
     for value in (float("nan"), float("inf")):
         for params in (PLAIN, SamplingParams(temperature=0)):
             for steps in (1, 2, 3):
@@ -356,7 +358,9 @@ def test_damaged_logits_end_in_one_sentence(tokenizer: Tokenizer, engine: Choice
                     sampler(torch.full((tokenizer.n_words,), value))
 
 
-def test_a_model_that_allows_nothing_right_is_forced(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_a_model_that_allows_nothing_right_is_forced(
+    tokenizer: Tokenizer, engine: MaskSource
+) -> None:
     """Its only token with any probability is one that no call has."""
     constraint = _constraint(tokenizer, engine=engine)
     sampler = make_sampler(PLAIN, seed=1, constraint=constraint)
@@ -381,7 +385,7 @@ def _least(tokenizer: Tokenizer, tools: Sequence[Tool] = TOOLS) -> int:
 
 
 def test_a_call_ends_within_any_budget_that_it_fits_in(
-    tokenizer: Tokenizer, engine: Choice
+    tokenizer: Tokenizer, engine: MaskSource
 ) -> None:
     least = _least(tokenizer)
     for limit in range(least, least + 31):
@@ -390,7 +394,7 @@ def test_a_call_ends_within_any_budget_that_it_fits_in(
         _whole(tokenizer, ids)
 
 
-def test_a_call_that_cannot_end_is_not_begun(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_a_call_that_cannot_end_is_not_begun(tokenizer: Tokenizer, engine: MaskSource) -> None:
     least = _least(tokenizer)
     begin = _begin(tokenizer)
     for limit in range(1, least):
@@ -399,7 +403,9 @@ def test_a_call_that_cannot_end_is_not_begun(tokenizer: Tokenizer, engine: Choic
         assert begin not in ids
 
 
-def test_a_forced_call_without_room_is_begun_and_cut(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_a_forced_call_without_room_is_begun_and_cut(
+    tokenizer: Tokenizer, engine: MaskSource
+) -> None:
     least = _least(tokenizer)
     for limit in range(1, least, 3):
         ids = _drawn(tokenizer, _constraint(tokenizer, "any", limit, engine=engine), limit)
@@ -432,7 +438,7 @@ def test_an_end_that_fits_is_not_lost_on_the_way(made: dict[str, Tokenizer]) -> 
 # ── going on ──────────────────────────────────────────────────────────────────────────
 
 
-def test_a_continued_reply_goes_on_where_it_stood(tokenizer: Tokenizer, engine: Choice) -> None:
+def test_a_continued_reply_goes_on_where_it_stood(tokenizer: Tokenizer, engine: MaskSource) -> None:
     whole = _drawn(tokenizer, _constraint(tokenizer, limit=99, engine=engine), 99)
     for cut in range(0, len(whole), 11):
         constraint = _constraint(tokenizer, "auto" if cut else "any", 99, engine=engine)

@@ -18,7 +18,7 @@ import tiny
 from inference.api import Finished, Generate, Message, SamplingParams, Tokens, Tool
 from inference.calls import ToolCall
 from inference.constrained.constraint import CallConstraint, make_constraint
-from inference.constrained.masks import Choice
+from inference.constrained.masks import MaskSource
 from inference.engine import Engine
 from inference.loading import load_engine
 from tool_schemas import SCHEMAS
@@ -113,7 +113,7 @@ def _measured(
 def test_every_forced_call_is_valid(
     engines: dict[str, Engine],
     least: dict[tuple[str, str], int],
-    masks: Choice,
+    masks: MaskSource,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     forced = partial(make_constraint, masks=masks)

@@ -291,3 +291,19 @@ def test_nothing_is_kept_of_a_tokenizer_that_has_gone(tmp_path: Path) -> None:
     for _ in range(2):  # first the tokenizer, then what hung on it
         gc.collect()
     assert gone() is None
+
+
+def test_what_is_remembered_has_an_end_between_replies(tmp_path: Path) -> None:
+    bounded = Grammar(Repeat(Chars(((97, 122),)), 0, 5000))
+    tokenizer = Tokenizer.from_file(tekken.write(tmp_path, "v3"))
+    words = vocabulary(tokenizer, tokenizer.n_words)
+    first = masks.language("bounded", lambda: bounded, words, "own")
+    state = first.automaton.start()
+    for _ in range(9000 // 2):
+        after = first.automaton.advance(state, b"a")
+        assert after is not None
+        state = after
+    assert first.automaton.kept > 8000
+    again = masks.language("bounded", lambda: bounded, words, "own")
+    assert again is first
+    assert again.automaton.kept < 100

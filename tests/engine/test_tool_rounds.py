@@ -276,7 +276,12 @@ def test_tools_that_are_none_are_one_sentence(layout: Layout) -> None:
         Tool("f", "", "{"),
         Tool("f", "", "[" * 100_000),
         Tool("bad name!", ""),
+        Tool("new\nline", ""),
         Tool("f", "", '{"type": 3}'),
     ):
-        with pytest.raises(RequestError):
-            layout.ours.encode_reply(asked, tools=[tool])
+        with pytest.raises(RequestError, match=repr(tool.name)[1:-1].replace("\\", ".")):
+            layout.ours.encode_reply(asked, tools=[Tool("good", ""), tool])
+    with pytest.raises(RequestError, match="two tools"):
+        layout.ours.encode_reply(asked, tools=[Tool("f", ""), Tool("f", "other")])
+    half = Tool("f", "", '{"type": "object", "properties": {"\\ud800": {"type": "string"}}}')
+    assert layout.ours.encode_reply(asked, tools=[half])

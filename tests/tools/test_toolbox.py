@@ -133,3 +133,15 @@ async def test_what_only_the_user_can_answer_is_not_run(tmp_path: Path) -> None:
         tool = made.find("mine")
         assert tool is not None
         assert (await made.run(tool, {})).error
+
+
+async def test_a_tool_that_no_call_can_be_written_of_is_left_out_alone(tmp_path: Path) -> None:
+    never = {"type": "object", "properties": {"x": {"enum": []}}, "required": ["x"]}
+    async with box(tmp_path, Definition("never", "Never.", never)) as made:
+        (said,) = await made.ready(("never", "calculate"))
+        assert "never cannot be called" in said
+        tool, other = made.find("never"), made.find("calculate")
+        assert tool is not None
+        assert other is not None
+        assert made.uncallable(tool)
+        assert not made.uncallable(other)
