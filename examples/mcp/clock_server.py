@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from mcp.server.mcpserver import MCPServer
@@ -14,9 +14,8 @@ server = MCPServer("clock", version="1.0", log_level="WARNING")
 @server.tool()
 def now(zone: str = "") -> str:
     """The date and the time now, in a time zone such as Europe/Paris."""
-    return datetime.now(ZoneInfo(zone or os.environ.get("CLOCK_ZONE", "UTC"))).isoformat(
-        "T", "minutes"
-    )
+    zone = zone or os.environ.get("CLOCK_ZONE", "")
+    return datetime.now(ZoneInfo(zone) if zone else UTC).isoformat("T", "minutes")
 
 
 if __name__ == "__main__":

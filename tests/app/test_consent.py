@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from mistral_tui.tools.definition import Definition
 from mistral_tui.widgets import consent
 from mistral_tui.widgets.consent import ConsentBar
 
+CLOCK = Path(__file__).parents[2] / "examples" / "mcp" / "clock_server.py"
 CAN = card(capabilities=("instruct", "tools"))
 SUM = ("calculate", '{"expression": "6 * 7"}')
 OTHER = ("calculate", '{"expression": "2 ** 10"}')
@@ -306,6 +308,28 @@ async def test_escape_stops_a_running_call(no_grace: None, tmp_path: Path) -> No
         await wait_until(pilot, lambda: not app.session.answering)
         assert app.session.messages[-1].text == "The user stopped this call."
         assert "stopped" in screen_text(app)
+
+
+async def test_a_real_mcp_server_s_tool_is_asked_about_and_run(
+    no_grace: None, tmp_path: Path
+) -> None:
+    entry = {"command": sys.executable, "args": [str(CLOCK)]}
+    file = tmp_path / "config" / "mcp.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"mcpServers": {"clock": entry}}))
+    call = ("clock_now", "{}")
+    engine = FakeEngine([Reply((), calls=(call,)), Reply(("Noon.",))], [Load(card=CAN)])
+    async with chat(engine, tools=ToolsChoice(("clock_now",))) as (app, pilot):
+        app.prompt.put("What time is it?")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: (found := bar(app)) is not None and found.has_focus, 30)
+        assert "clock_now wants to run · clock" in screen_text(app)
+        assert [tool.name for tool in engine.asked[0].tools] == ["clock_now"]
+        await pilot.press("y")
+        await done(app, pilot, 4)
+        result = app.session.messages[2]
+        assert "error" not in result.meta
+        assert "20" in result.text  # of the year
 
 
 async def test_hostile_output_shows_as_text_and_is_bounded(no_grace: None, tmp_path: Path) -> None:
