@@ -53,7 +53,7 @@ def prepared(messages: Sequence[Message], *, safe_prompt: bool, version: int) ->
         first = clean[0].text if clean and clean[0].role == "system" else ""
         words = f"{SAFE_PROMPT}\n\n{first}".strip()
         clean = [Message("system", words), *clean[bool(first) :]]
-    return _paired(clean, joined=version == 2)
+    return _paired(_begun(clean), joined=version == 2)
 
 
 def converted(message: Message, *, both: bool) -> Any:
@@ -146,6 +146,16 @@ def _clean(message: Message) -> Message:
     return replace(message, text=clean(message.text), calls=calls, call_id=known)
 
 
+def _begun(messages: list[Message]) -> list[Message]:
+    """The messages such that they do not begin with a call: no layout has a place for that."""
+    first = next((n for n, m in enumerate(messages) if m.role != "system"), len(messages))
+    if first < len(messages) and messages[first].calls:
+        spoken = replace(messages[first], calls=(), ids=())
+        rest = [spoken] if spoken.text else []
+        return [*messages[:first], *rest, *messages[first + 1 :]]
+    return messages
+
+
 def _paired(messages: Sequence[Message], *, joined: bool) -> list[Message]:
     """Each call with its result behind it, in order, and no result without its call. `joined`:
     several results of one turn become one, as v2 has it."""
@@ -171,7 +181,11 @@ def _paired(messages: Sequence[Message], *, joined: bool) -> list[Message]:
             )
             for call in message.calls
         ]
-        out += [_joined(answers)] if joined and len(answers) > 1 else answers
+        if joined and len(answers) > 1:
+            # As many calls as results: without its own ids the turn shows the first call only.
+            out[-1] = replace(message, calls=message.calls[:1])
+            answers = [_joined(answers)]
+        out += answers
     return out
 
 

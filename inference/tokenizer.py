@@ -37,6 +37,7 @@ from inference.tokenizer_files import TokenizerFile, load_file, load_folder
 
 __all__ = ["SAFE_PROMPT", "Detokenizer", "Tokenizer"]
 
+_EMPTY = "The conversation is empty; write a message first."
 # A character that no sentencepiece merge takes in: what is encoded behind it stands alone.
 _APART = "\x01"
 
@@ -113,13 +114,15 @@ class Tokenizer:
             RequestError: as `encode_chat`; or there are tools, and no tokens for them.
         """
         if not messages:
-            raise RequestError("The conversation is empty; write a message first.")
+            raise RequestError(_EMPTY)
         if tools and not self.has_tools:
             raise RequestError("This model cannot call tools: its tokenizer has no [TOOL_CALLS].")
         known = [replace(message, ids=self._live_ids(message)) for message in messages]
         if not self.has_tools:  # what was called, and with another model, it cannot read
             known = [replace(message, calls=()) for message in known if message.role != "tool"]
         known = prepared(known, safe_prompt=safe_prompt, version=self.version_number)
+        if not known:
+            raise RequestError(_EMPTY)
         turns = [converted(message, both=self.version_number >= 7) for message in known]
         self._live = deque(
             (key_of(turn), self._closed(message.ids))
@@ -210,7 +213,7 @@ class Tokenizer:
             elif message.text:
                 ids += self._continued(message.text) if ids else self._ids(message.text)
         if not ids:
-            raise RequestError("The conversation is empty; write a message first.")
+            raise RequestError(_EMPTY)
         return [*self._start, *ids]
 
     def fim_ids(self, prefix: str, suffix: str) -> list[int]:

@@ -222,6 +222,7 @@ class Calling(Session):
     async def _keep(self, one: Open, outcome: Outcome, by: By, asked: str = "") -> bool:
         """Put a result on disk; False if the disk refused, which is told."""
         meta: dict[str, Any] = {"call": one.call.id, "name": one.call.name, "by": by}
+        meta |= {"dropped": True} if one.message.dropped else {}  # with its turn
         meta |= {"error": True} if outcome.error else {}
         meta |= {"cut": True} if outcome.cut else {}
         meta |= {"seconds": round(outcome.seconds, 3)} if outcome.seconds else {}

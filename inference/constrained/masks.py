@@ -25,7 +25,7 @@ MaskSource = Literal["auto", "llguidance", "own"]
 _WIDE = 100
 _KEPT_MASKS = 64
 _MUCH = 8_000  # steps and pieces of states, of one language between two replies
-_KEPT_LANGUAGES = 256  # more than any conversation has tools
+_KEPT_LANGUAGES = 128  # more than any conversation has tools
 
 
 class Language:

@@ -239,6 +239,16 @@ def test_odd_ids_lost_results_and_doubled_ones_are_put_right(layout: Layout) -> 
         assert "was not run" in text
 
 
+def test_a_conversation_that_begins_with_a_call_has_its_words_only(layout: Layout) -> None:
+    """Its beginning was left out of the context."""
+    call = ToolCall("f", "{}", "aaaaaaaaa")
+    rest = [Message("user", "a"), Message("assistant", "Done."), Message("user", "b")]
+    for text in ("", "Let me see."):
+        told = [Message("assistant", text, calls=(call,)), Message("tool", "x", call_id=call.id)]
+        words = [Message("assistant", text)] if text else []
+        assert layout.ours.encode_reply(told + rest) == layout.ours.encode_reply(words + rest)
+
+
 def test_v2_joins_the_results_of_one_turn(tmp_path: Path) -> None:
     tokenizer = Layout(tmp_path, "v2").ours
     calls = (ToolCall("f", "{}", "aaaaaaaaa"), ToolCall("g", "{}", "bbbbbbbbb"))
