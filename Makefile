@@ -25,6 +25,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/ui_overhead.py
 	$(BIN)/python benchmarks/rendering.py
+	$(BIN)/python benchmarks/masks.py
 
 # The stamps make a second run install nothing, as long as what is required is the same.
 $(VENV)/.installed: pyproject.toml constraints.txt

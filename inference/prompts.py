@@ -147,13 +147,12 @@ def _clean(message: Message) -> Message:
 
 
 def _begun(messages: list[Message]) -> list[Message]:
-    """The messages such that they do not begin with a call: no layout has a place for that."""
-    first = next((n for n, m in enumerate(messages) if m.role != "system"), len(messages))
-    if first < len(messages) and messages[first].calls:
-        spoken = replace(messages[first], calls=(), ids=())
-        rest = [spoken] if spoken.text else []
-        return [*messages[:first], *rest, *messages[first + 1 :]]
-    return messages
+    """The messages such that no call stands before the first of the user's: no layout has a place
+    for that."""
+    first = next((n for n, m in enumerate(messages) if m.role == "user"), len(messages))
+    before = [replace(m, calls=(), ids=()) if m.calls else m for m in messages[:first]]
+    before = [m for m in before if (m.text or m.ids) and m.role != "tool"]
+    return [*before, *messages[first:]]
 
 
 def _paired(messages: Sequence[Message], *, joined: bool) -> list[Message]:

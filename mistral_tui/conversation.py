@@ -271,10 +271,8 @@ class Session:
         assert self.card is not None
         system = self.conversation.system_prompt if self.conversation else ""
         messages = [api.Message("system", system)] if system else []
-        for message in self.messages if branch is None else branch:
-            if message.dropped:
-                continue
-            messages.append(prompts.as_told(message, self.card.fingerprint))
+        told = prompts.told(self.messages if branch is None else branch)
+        messages += [prompts.as_told(message, self.card.fingerprint) for message in told]
         tools, choice = self._tools(branch)
         return api.Generate(
             request_id,

@@ -11,6 +11,20 @@ from inference import api
 from mistral_tui.history.schema import Message
 
 
+def told(branch: Sequence[Message]) -> list[Message]:
+    """What the model reads of a branch: all but the turns that are left out, each as a whole,
+    and of these the last one, too, as it is the one that is answered."""
+    last = max((n for n, m in enumerate(branch) if m.role == "user"), default=0)
+    read: list[Message] = []
+    out = False  # of the turn
+    for n, message in enumerate(branch):
+        if message.role == "user":
+            out = message.dropped
+        if n >= last or not (out or message.dropped):
+            read.append(message)
+    return read
+
+
 def as_told(message: Message, fingerprint: str) -> api.Message:
     """A message for the model of that fingerprint."""
     known = message.realization(fingerprint)
