@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from mistral_tui import keys as keys_
 
@@ -94,9 +94,9 @@ def _action(
     id: str, keys: str, title: str, help: str, where: Where = "app", palette: bool = True,
     call: str = "", hint: str = "",
 ) -> Action:  # fmt: skip
-    for place in PLACES:  # ids of screens and fields have their place as a prefix
-        if id.startswith(f"{place}."):
-            where, palette = place, False
+    prefix, dot, _ = id.partition(".")  # ids of screens and fields have their place before it
+    if dot:
+        where, palette = cast(Where, prefix), False
     return Action(id, title, help, tuple(keys.split()), where, palette, call, hint)
 
 

@@ -146,11 +146,22 @@ def tokenizers(folder: Path) -> list[Tokenizer]:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_whatever_is_done_the_model_is_told_what_it_takes(seed: int, tmp_path: Path) -> None:
+    await walk_and_check(seed, tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 150))
+async def test_longer_walks(seed: int, tmp_path: Path) -> None:
+    await walk_and_check(seed, tmp_path, steps=400)
+
+
+async def walk_and_check(seed: int, tmp_path: Path, steps: int = 120) -> None:
+    """Walk, and look at every branch and at all that the model was asked."""
     store = await AsyncStore.open(tmp_path / "c.db")
     walk = Walk(store, seed)
     try:
         await walk.session.load()
-        for _ in range(120):
+        for _ in range(steps):
             task = asyncio.create_task(walk.step())
             if walk.random.random() < 0.25:  # something else comes in between
                 await asyncio.sleep(walk.random.random() * 0.02)
