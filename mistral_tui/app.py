@@ -261,7 +261,7 @@ class ChatApp(ToolActions):
         elif isinstance(event, self._backstage.CallsWait):
             self.show_waiting(event.calls)
         elif isinstance(event, self._backstage.Settled):
-            self._sender.next()
+            self._sender.settled(event.stopped)
 
     async def _purge(self) -> None:
         """Conversations that were deleted a month ago go for good."""

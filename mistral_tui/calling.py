@@ -40,6 +40,10 @@ class Calling(Session):
         self._stopped = False  # by the user, of what is under way
         self._rounds_since = 0  # a message: rounds are counted from there
         self._beside: set[asyncio.Task[None]] = set()
+        self._bringing: asyncio.Task[None] | None = None  # what waiting calls need
+        self._asks = 0  # how often it was told what waits
+        # What came of calls and could not be saved: they are not run again.
+        self._unsaved: dict[tuple[int, int], tuple[Outcome, By, str]] = {}
 
     @property
     def answering(self) -> bool:
@@ -53,7 +57,7 @@ class Calling(Session):
     @contextlib.asynccontextmanager
     async def _under_way(self) -> AsyncIterator[None]:
         """What a stop ends as a whole; nothing else is begun meanwhile."""
-        if not self._under:
+        if not self.answering:
             self._stopped = False
         self._under += 1
         try:
@@ -61,14 +65,17 @@ class Calling(Session):
         finally:
             self._under -= 1
             if not self._under:
-                self._tell(Settled())
+                self._tell(Settled(self._stopped))
 
     def cancel(self) -> None:
-        if self._under:
+        if self.answering:
             self._stopped = True
         if self._running is not None:
             self._running.cancel()
         super().cancel()
+
+    def _ended(self) -> bool:
+        return self._stopped
 
     async def _idle(self) -> None:
         await super()._idle()
@@ -81,8 +88,9 @@ class Calling(Session):
         card = self.card
         if card is None or "tools" not in card.capabilities or not self.choice.instruct:
             return (), "auto"
-        found = [self.toolbox.find(name) for name in self.tuning.tools]
-        tools = tuple(t.told() for t in found if t is not None and not self.toolbox.uncallable(t))
+        known = {tool.name: tool for tool in self.toolbox.definitions}
+        found = [known[name] for name in self.tuning.tools if name in known]
+        tools = tuple(tool.told() for tool in found if not self.toolbox.uncallable(tool))
         choice = self.tuning.tool_choice
         last = (self.messages if branch is None else branch)[-1:]
         forced = choice not in ("auto", "none")
@@ -97,7 +105,10 @@ class Calling(Session):
         if not self.tuning.tools:
             return True
         ready = self.toolbox.ready(self.tuning.tools, lambda said: self._tell(Note(said)))
-        problems = await self._stoppable(ready)
+        try:
+            problems = await self._stoppable(ready)
+        except Exception as error:  # the answer is not to fail for it
+            problems = [f"Tools could not be looked at: {one_line(str(error), 300)}"]
         for problem in problems or ():
             self._tell(Note(problem))
         return problems is not None
@@ -143,7 +154,7 @@ class Calling(Session):
             if not await self._run(one, tool, by, one.call.arguments):
                 await self._tell_waiting()
                 return False
-        self._tell(CallsWait())
+        self._ask_nothing()
         if not self.messages or self.messages[-1].role != "tool" or self._stopped:
             return False
         most = self.tuning.tool_rounds
@@ -195,9 +206,14 @@ class Calling(Session):
     async def _run(self, one: Open, tool: Definition, by: By, arguments: str) -> bool:
         """Run a call and keep what came of it; False if the rounds end with it."""
         asked = "" if _same(arguments, one.call.arguments) else arguments
-        if not await self._still_waits(one):
+        if not (parent := await self._still_waits(one)) or self._stopped:
             return False
         self._tell(CallIs(one.message.id, one.number, one.call, "running", asked=asked))
+        if ran := self._unsaved.get((one.message.id, one.number)):
+            kept = await self._keep(one, parent, *ran)
+            if kept:
+                del self._unsaved[one.message.id, one.number]
+            return kept and not self._stopped
         outcome: Outcome | None
         try:
             told: Mapping[str, Any] = await self._checked(tool, arguments)
@@ -207,19 +223,25 @@ class Calling(Session):
             outcome = Outcome(one_line(f"{type(error).__name__}: {error}", 400), error=True)
         if outcome is None:
             outcome, by = Outcome(_STOPPED, error=True), "stopped"
-        return await self._keep(one, outcome, by, asked) and not self._stopped
+        kept = await self._keep(one, parent, outcome, by, asked)
+        if not kept:
+            self._unsaved[one.message.id, one.number] = (outcome, by, asked)
+            self._tell(Note("The tool has run; what came of it is saved when you decide again."))
+        return kept and not self._stopped
 
-    async def _still_waits(self, one: Open) -> bool:
-        """Whether no other window has decided on the call meanwhile."""
+    async def _still_waits(self, one: Open) -> int:
+        """The message that a result comes below; 0: another window has decided on the call."""
         _, messages = await self._store.load_conversation(one.message.conversation_id)
         there = {(other.message.id, other.number) for other in call_states.pending(messages)}
         if (one.message.id, one.number) in there:
-            return not self._stopped
+            return messages[-1].id
         await self._show(one.message.conversation_id)
         self._tell(Note("This call was decided on in another window."))
-        return False
+        return 0
 
-    async def _keep(self, one: Open, outcome: Outcome, by: By, asked: str = "") -> bool:
+    async def _keep(
+        self, one: Open, parent: int, outcome: Outcome, by: By, asked: str = ""
+    ) -> bool:
         """Put a result on disk; False if the disk refused, which is told."""
         meta: dict[str, Any] = {"call": one.call.id, "name": one.call.name, "by": by}
         meta |= {"dropped": True} if one.message.dropped else {}  # with its turn
@@ -227,7 +249,6 @@ class Calling(Session):
         meta |= {"cut": True} if outcome.cut else {}
         meta |= {"seconds": round(outcome.seconds, 3)} if outcome.seconds else {}
         meta |= {"asked": asked} if asked else {}
-        parent = self.messages[-1].id
         try:
             message = await self._store.add_message(
                 one.message.conversation_id, parent, "tool", outcome.text, meta=meta
@@ -237,6 +258,9 @@ class Calling(Session):
             self._tell(CallIs(one.message.id, one.number, one.call, "waiting"))
             self._tell(Trouble(str(error)))
             return False
+        if not self.messages or self.messages[-1].id != parent:
+            self._stopped = True  # another conversation is in view by now
+            return True
         self.messages.append(message)
         self._tell(call_states.answered(one.message.id, one.number, one.call, message))
         return True
@@ -253,45 +277,65 @@ class Calling(Session):
         tool = self._tool(one.call)
         if tool is None:
             said = f"There is no tool {one_line(one.call.name, 64)} in this conversation."
+            if one.call.name in self.tuning.tools:
+                said = self.toolbox.why_missing(one.call.name)
             return Waiting(*where, by_hand=True, problem=said)
         problem = await self._problem(tool, one.call.arguments) if first else ""
         return Waiting(*where, tool.source, tool.kind == "manual", problem, tool.identity)
 
     async def _tell_waiting(self) -> None:
-        leaf = self.messages[-1].id if self.messages else 0
+        self._asks += 1
+        asks, leaf = self._asks, self.messages[-1].id if self.messages else 0
         waiting = await self.waiting_calls()
-        if leaf == (self.messages[-1].id if self.messages else 0):  # else others are in view
+        # Else there is newer news, or another conversation is in view.
+        if asks == self._asks and leaf == (self.messages[-1].id if self.messages else 0):
             self._tell(CallsWait(waiting))
+
+    def _ask_nothing(self) -> None:
+        self._asks += 1
+        self._tell(CallsWait())
 
     def _tools_changed(self) -> None:
         if self.deciding:
             self._start_beside(self._tell_waiting())
 
-    def _start_beside(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _start_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:
+                self._tell(Trouble(one_line(str(error), 300)))
+
+        task = asyncio.ensure_future(guarded())
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
+        return task
 
-    async def _bring_up(self) -> None:
-        """What the calls that wait need, so that they can be decided on."""
-        await self.toolbox.ready(self.tuning.tools)
+    def _bring_up(self) -> None:
+        """Bring up what the calls that wait need, so that they can be decided on."""
+        if self._bringing is None or self._bringing.done():
+            self._bringing = self._start_beside(self._bring_tools())
+
+    async def _bring_tools(self) -> None:
+        await self.toolbox.ready(self.tuning.tools, lambda said: self._tell(Note(said)))
         if self.deciding:
             await self._tell_waiting()
 
     async def new(self) -> None:
         await super().new()
-        self._tell(CallsWait())
+        self._ask_nothing()
 
     async def _show(self, conversation_id: str, focus: int | None = None) -> None:
         await super()._show(conversation_id, focus)
         await self._tell_waiting()
         if call_states.pending(self.messages):
-            self._start_beside(self._bring_up())
+            self._bring_up()
 
     async def close_tools(self) -> None:
         """End what runs for the tools."""
         for task in self._beside:
             task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self.toolbox.close()
 
 
@@ -300,6 +344,7 @@ def _same(one: str, other: str) -> bool:
     if one == other:
         return True
     try:
-        return bool(json.loads(one) == json.loads(other))
+        first, second = (json.dumps(json.loads(text), sort_keys=True) for text in (one, other))
+        return first == second
     except (ValueError, RecursionError):
         return False

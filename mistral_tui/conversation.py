@@ -290,6 +290,10 @@ class Session:
         """The tools that the model may call in its answer to a branch, and whether it must."""
         return (), "auto"
 
+    def _ended(self) -> bool:
+        """Whether the user has stopped what is under way."""
+        return False
+
     async def _answer(self) -> None:
         """Have the last message answered."""
         await self._one_reply()
@@ -299,6 +303,9 @@ class Session:
         assert self.card is not None
         assert self.conversation is not None
         self.waiting = False
+        if self._ended():
+            self._over(self._request)
+            return False
         self._request = self._request or self._client.next_id()
         request = self._generate(self._request)
         try:
@@ -308,6 +315,8 @@ class Session:
             await self.take_back()
             self._tell(Trouble(str(error)))
             return False
+        if self._ended():  # meanwhile; the engine remembers it
+            self._client.cancel(request.id)
         taken = [call.id for message in self.messages for call in message.calls]
         turn = self._turn = Turn(reply, self.card.fingerprint, taken)
         self._tell(ReplyBegan(reply, self.siblings.get(reply.id)))

@@ -10,7 +10,7 @@ from mistral_tui import call_states
 from mistral_tui.call_states import Open
 from mistral_tui.calling import Calling
 from mistral_tui.config.layers import ConversationSettings
-from mistral_tui.happenings import CallsWait, Note, Waiting
+from mistral_tui.happenings import Note, Waiting
 from mistral_tui.history.schema import StoreError
 from mistral_tui.sanitize import one_line
 from mistral_tui.tools.consent import SETTING, By
@@ -49,7 +49,8 @@ class Deciding(Calling):
             if by in ("always", "conversation"):
                 await self._permit(tool, by)
             async with self._decided():
-                return await self._run(one, tool, by, asked)
+                await self._run(one, tool, by, asked)
+                return one not in call_states.pending(self.messages)
 
     async def answer_call(self, waiting: Waiting, text: str) -> bool:
         """Answer a call in the place of the tool; False if the answer could not be kept."""
@@ -64,18 +65,22 @@ class Deciding(Calling):
         if (one := self._open(waiting)) is None:
             return False
         async with self._under_way(), self._decided():
-            return await self._keep(one, outcome, by)
+            parent = await self._still_waits(one)
+            return bool(parent) and await self._keep(one, parent, outcome, by)
 
     async def say(self, text: str) -> None:
-        if self.deciding:
-            async with self._under_way():
-                self._tell(CallsWait())
-                for one in call_states.pending(self.messages):
-                    if not await self._keep(one, Outcome(_INSTEAD, error=True), "denied"):
-                        await self._tell_waiting()
-                        raise StoreError("The message was not sent: the call could not be denied.")
-                await super().say(text)
-        else:
+        if not self.deciding:
+            if not self.answering:
+                self._stopped = False
+            await super().say(text)
+            return
+        async with self._under_way():
+            self._ask_nothing()
+            for one in call_states.pending(self.messages):
+                parent, instead = await self._still_waits(one), Outcome(_INSTEAD, error=True)
+                if not parent or not await self._keep(one, parent, instead, "denied"):
+                    await self._tell_waiting()
+                    raise StoreError("The message was not sent: the call could not be denied.")
             await super().say(text)
 
     def _open(self, waiting: Waiting) -> Open | None:
@@ -89,7 +94,7 @@ class Deciding(Calling):
 
     @contextlib.asynccontextmanager
     async def _decided(self) -> AsyncIterator[None]:
-        self._tell(CallsWait())
+        self._ask_nothing()
         try:
             yield
         except BaseException:
@@ -149,7 +154,7 @@ class Deciding(Calling):
     async def change_settings(self, new: ConversationSettings) -> None:
         await super().change_settings(new)
         if self.deciding:
-            self._start_beside(self._bring_up())
+            self._bring_up()
 
 
 def _name(waiting: Waiting) -> str:

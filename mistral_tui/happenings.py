@@ -114,7 +114,9 @@ class CallsWait:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Nothing is under way any more: no answer, no call."""
+    """Nothing is under way any more: no answer, no call. `stopped`: the user ended it."""
+
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,9 @@ class Rounds:
         for problem in problems:  # the config's are for any model
             print_line(sys.stderr, f"mistral-tui: {problem}")
         told = tuple(tool.told() for tool in definitions.values())
-        request = replace(request, tools=told, tool_choice=self._tools.choice)
+        choice = self._tools.choice  # of the config: it may be about others
+        choice = choice if told and choice in ("none", "any", *definitions) else "auto"
+        request = replace(request, tools=told, tool_choice=choice)
         for round_ in range(self._tools.rounds + 1):
             reply = await stream(request, self._client, show=show)
             if isinstance(reply, Failed):

@@ -73,6 +73,13 @@ class Sender:
         else:
             self._app.prompt.queue.hold()
 
+    def settled(self, stopped: bool) -> None:
+        """Nothing is under way any more, neither an answer nor a call."""
+        if stopped:
+            self._app.prompt.queue.hold()
+        else:
+            self.next()
+
     def stop(self) -> None:
         """Leave editing; else stop the answer; else take back what waits for the model; else
         end the search; else drop what is queued."""

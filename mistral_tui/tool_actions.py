@@ -92,7 +92,7 @@ class ToolActions(TreeActions):
         from mistral_tui.screens.write import WriteScreen
         from mistral_tui.tools.errors import ToolError
         from mistral_tui.widgets.areas import escaped
-        from mistral_tui.widgets.call_entry import pretty
+        from mistral_tui.widgets.call_entry import MOST_ARGUMENTS, pretty
 
         def check(text: str) -> str:
             tool = self.session.toolbox.find(waiting.call.name)
@@ -111,7 +111,8 @@ class ToolActions(TreeActions):
             else:
                 self.start(self._answer_by_hand(waiting, what, text))
 
-        text = escaped(pretty(waiting.call.arguments)) if what == "edit" else ""
+        text = escaped(waiting.call.arguments) if what == "edit" else ""
+        text = pretty(text) if len(text) <= MOST_ARGUMENTS else text  # which would cut it
         screen = WriteScreen(title, about, text, check, json=what == "edit")
         self.push_screen(screen, written)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ToolError", "Toolbox"]
 
+_STATES = {"starting": "being started", "off": "not started yet"}
+
 
 def _nothing() -> None:
     pass
@@ -174,14 +176,15 @@ class Toolbox:
             if wanted:
                 say(f"Starting {one_line(', '.join(sorted(wanted)), 200)} …")
                 await self.servers.start(wanted)
-        return [self._why_missing(name) for name in names if self.find(name) is None]
+        return [self.why_missing(name) for name in names if self.find(name) is None]
 
-    def _why_missing(self, name: str) -> str:
+    def why_missing(self, name: str) -> str:
+        """Why a tool that was named is not there, in a sentence."""
         from mistral_tui.tools.mcp_results import fitting
 
         for server, state in self.states.items():
             if name.startswith(fitting(server, "", ()) + "_") and state.state != "ready":
-                said = state.sentence or "it is not running"
+                said = state.sentence or f"it is {_STATES.get(state.state, 'not running')}."
                 return f"{one_line(name, 64)}: the MCP server {one_line(server, 40)}: {said}"
         return f"There is no tool {one_line(name, 64)}; the tools screen lists all."
 

@@ -10,6 +10,7 @@ from rich.style import Style
 from textual.strip import Strip
 
 from mistral_tui.sanitize import one_line, sanitize
+from mistral_tui.widgets.areas import escaped
 from mistral_tui.widgets.blocks import Layout
 from mistral_tui.widgets.entry import Entry, TranscriptItem
 from mistral_tui.widgets.highlight import highlight
@@ -90,7 +91,7 @@ class CallEntry(Entry):
         self.name = one_line(name, 80)
         self.look: CallLook = "writing"
         self.folded = True
-        self._written = sanitize(arguments)
+        self._written = arguments  # as it came; drawn with escapes for what cannot be shown
         self._asked = ""
         self._result = ""
         self._error = False
@@ -101,7 +102,7 @@ class CallEntry(Entry):
     @property
     def text(self) -> str:
         """The arguments and the result, for copies and for finding."""
-        parts = [f"{self.name} {pretty(self._asked or self._written)}", self._result]
+        parts = [f"{self.name} {self._arguments}", self._result]
         return "\n\n".join(part for part in parts if part)
 
     @text.setter
@@ -109,12 +110,18 @@ class CallEntry(Entry):
         raise AttributeError("the text of a call is made of its parts")
 
     @property
+    def _arguments(self) -> str:
+        """What the tool is given, every character of it to be seen."""
+        written = self._asked or self._written
+        return pretty(escaped(_bounded(written, MOST_RESULT)))
+
+    @property
     def waiting(self) -> bool:
         return self._more
 
     def append(self, text: str) -> None:
         """More of the arguments."""
-        self._written += sanitize(text)
+        self._written += text
         self._more = True
 
     def show(
@@ -130,8 +137,8 @@ class CallEntry(Entry):
         """What has become of it. `asked`: the arguments that the user put in their place."""
         self.look = look
         if arguments is not None:
-            self._written = sanitize(arguments)
-        self._asked, self._result = sanitize(asked), sanitize(result)
+            self._written = arguments
+        self._asked, self._result = asked, sanitize(result)
         self._error, self._note = error, one_line(note, 200)
         self.release()
 
@@ -146,7 +153,7 @@ class CallEntry(Entry):
         room = max(10, width - 4)
         result = self._result.count("\n") + len(self._result) // room + bool(self._result)
         shown = min(result, FOLDED_LINES + 1) if self.folded else result
-        self.height = pretty(self._written).count("\n") + shown + 4
+        self.height = self._arguments.count("\n") + shown + 4
 
     def lay_out(self, width: int, palette: Palette) -> None:
         self._more = False
@@ -155,7 +162,7 @@ class CallEntry(Entry):
     def _lay_out_body(self, palette: Palette) -> list[Strip]:
         room, layout = self._room, Layout(palette)
         rows: list[Row] = []
-        arguments = pretty(self._asked or self._written)
+        arguments = self._arguments
         if arguments not in ("", "{}"):
             for line in highlight(_bounded(arguments, MOST_ARGUMENTS), "json", palette):
                 rows += layout.code_line(line, room)

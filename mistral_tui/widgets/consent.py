@@ -16,6 +16,7 @@ from textual.widgets import Static
 from mistral_tui.actions import BY_ID, bindings, key_of
 from mistral_tui.happenings import Waiting
 from mistral_tui.sanitize import one_line
+from mistral_tui.widgets.call_entry import MOST_ARGUMENTS
 from mistral_tui.widgets.pastes import clean
 
 GRACE_SECONDS = 0.7
@@ -87,9 +88,12 @@ class ConsentBar(Widget, can_focus=True):
         if source:
             asks = Content.assemble(asks, (f" · {source}", "$text-muted"))
         self.query_one("#asks", Static).update(asks)
+        said, length = one.problem, len(one.call.arguments)
+        if not said and length > MOST_ARGUMENTS:
+            said = f"Only the first {MOST_ARGUMENTS:,} of {length:,} characters are shown above."
         problem = self.query_one("#problem", Static)
-        problem.display = bool(one.problem)
-        problem.update(one_line(one.problem, 300))
+        problem.display = bool(said)
+        problem.update(one_line(said, 300))
         self.query_one("#keys", Static).update(self._keys())
 
     def _keys(self) -> Content:

@@ -358,7 +358,7 @@ async def test_a_cut_call_is_marked_and_never_run() -> None:
         assert state.state == "unrun"
 
 
-async def test_a_full_disk_keeps_the_call_waiting() -> None:
+async def test_a_full_disk_keeps_what_a_tool_said_and_does_not_run_it_twice() -> None:
     async with window(calls(PARIS), Reply()) as opened:
         await opened.session.say("Paris?")
         (one,) = opened.waiting.calls
@@ -367,12 +367,129 @@ async def test_a_full_disk_keeps_the_call_waiting() -> None:
             raise StoreError("The disk is full.")
 
         add, opened.store.add_message = opened.store.add_message, full  # type: ignore[method-assign,assignment]
-        await opened.session.run_call(one)
-        assert "The disk is full." in opened.notes
-        assert opened.session.deciding
+        for _ in range(2):
+            await opened.session.run_call(one)
+            assert "The disk is full." in opened.notes
+            assert opened.session.deciding
         opened.store.add_message = add  # type: ignore[method-assign]
-        await opened.session.answer_call(opened.waiting.calls[0], "22")
+        assert await opened.session.run_call(opened.waiting.calls[0])
+        assert opened.said[2] == ("tool", "22 degrees")
         assert opened.said[-1][0] == "assistant"
+        assert len(opened.box.ran) == 1
+
+
+async def test_a_decision_and_another_conversation_at_once() -> None:
+    """The tool may run, and then its result is where its call is."""
+    async with window(Reply(("B",)), calls(PARIS)) as opened:
+        session = opened.session
+        await session.say("B")
+        other = session.conversation
+        assert other is not None
+        await session.new()
+        await session.say("A")
+        first = session.conversation
+        assert first is not None
+        (one,) = opened.waiting.calls
+        await asyncio.gather(session.open(other.id), session.run_call(one))
+        await eventually(lambda: not session.answering)
+        await session.open(other.id)
+        await session.say("Still here?")
+        assert session.messages[-1].role == "assistant"
+        _, messages = await opened.store.load_conversation(first.id)
+        results = [m for m in messages if m.role == "tool"]
+        assert len(results) == len(opened.box.ran)
+        assert all(m.conversation_id == first.id for m in results)
+
+
+async def test_a_stop_while_a_message_is_saved_counts() -> None:
+    async with window(Reply(("Never",))) as opened:
+        opened.box.slow = asyncio.Event()
+        task = asyncio.create_task(opened.session.say("Hello"))
+        await asyncio.sleep(0)
+        opened.session.cancel()
+        await asyncio.wait_for(task, 5)
+        assert opened.engine.asked == []
+        assert [role for role, _ in opened.said] == ["user"]
+
+
+async def test_a_stop_while_the_prompt_is_counted_counts() -> None:
+    async with window(calls(PARIS), Reply(("Never",))) as opened:
+        session = opened.session
+        await session.say("Paris?")
+        count = session._too_much
+
+        async def stopped() -> Any:
+            session.cancel()
+            return await count()
+
+        session._too_much = stopped  # type: ignore[method-assign]
+        await session.run_call(opened.waiting.calls[0])
+        assert len(opened.engine.asked) == 1
+        assert opened.said[-1][0] == "tool"
+
+
+async def test_a_call_that_another_window_has_run_is_not_denied(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
+    async with window(calls(PARIS), Reply(("Warm",)), path=path) as first:
+        await first.session.say("Paris?")
+        async with window(Reply(), path=path) as second:
+            await second.session.open_latest()
+            (one,) = second.waiting.calls
+            await first.session.run_call(first.waiting.calls[0])
+            assert not await second.session.deny_call(one, "no")
+            assert second.said[2] == ("tool", "22 degrees")
+
+
+async def test_the_line_does_not_come_back_for_a_call_that_runs() -> None:
+    async with window(calls(PARIS), Reply()) as opened:
+        session = opened.session
+        await session.say("Paris?")
+        (one,) = opened.waiting.calls
+        opened.box.gate = asyncio.Event()
+        check, slow = session._problem, asyncio.Event()
+
+        async def slowly(*args: Any) -> str:
+            await slow.wait()
+            return await check(*args)
+
+        session._problem = slowly  # type: ignore[method-assign]
+        session._tools_changed()
+        task = asyncio.create_task(session.run_call(one))
+        await eventually(lambda: opened.box.ran)
+        slow.set()
+        await asyncio.sleep(0.05)
+        assert opened.waiting.calls == ()
+        opened.box.gate.set()
+        await task
+
+
+async def test_tools_that_cannot_be_looked_at_do_not_stop_an_answer() -> None:
+    async with window(Reply(("Hi",))) as opened:
+
+        async def broken(*args: object) -> list[str]:
+            raise RuntimeError("of a file")
+
+        opened.box.ready = broken  # type: ignore[method-assign,assignment]
+        await opened.session.say("Hello")
+        assert opened.said[-1] == ("assistant", "Hi")
+        assert any("of a file" in note for note in opened.notes)
+
+
+async def test_true_in_the_place_of_one_is_a_change() -> None:
+    told = ("clock", '{"a": 1}')
+    async with window(calls(told), Reply()) as opened:
+        await opened.session.say("Go")
+        await opened.session.run_call(opened.waiting.calls[0], arguments='{"a": true}')
+        assert opened.session.messages[2].meta["asked"] == '{"a": true}'
+
+
+def test_no_character_of_the_arguments_is_hidden() -> None:
+    hidden = '{"city": "x\x9b../../..y", "b": "a\u200bb\U000e0041c"}'
+    entry = CallEntry("call-1-0", "weather", hidden)
+    for part in ("\\u009b../../..y", "a\\u200bb"):
+        assert part in entry.text
+    entry.show("waiting", asked=hidden)
+    assert "\\u009b" in entry.text
 
 
 async def test_a_lost_engine_answers_the_result_after_its_restart() -> None:

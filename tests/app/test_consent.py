@@ -289,6 +289,24 @@ async def test_what_is_queued_waits_until_the_calls_are_decided(no_grace: None) 
         assert [m.text for m in app.session.messages[3:]] == ["Forty-two", "And then?", "Next"]
 
 
+async def test_leaving_a_running_call_does_not_send_what_is_queued(no_grace: None) -> None:
+    async with asked(Reply((), calls=(SUM,)), Reply(("Never",))) as (app, pilot):
+        gate = asyncio.Event()
+
+        async def held(*args: object, **options: object) -> None:
+            await gate.wait()
+
+        app.session.toolbox.run = held  # type: ignore[method-assign,assignment]
+        await pilot.press("y")
+        await wait_until(pilot, lambda: "is running" in screen_text(app))
+        app.prompt.put("And then?")
+        await pilot.press("enter")
+        await pilot.press("ctrl+n")
+        await wait_until(pilot, lambda: app.session.conversation is None)
+        await pilot.pause(0.05)
+        assert len(engine_of(app).asked) == 1
+
+
 async def test_escape_stops_a_running_call(no_grace: None, tmp_path: Path) -> None:
     module = tmp_path / "config" / "tools" / "slow.py"
     module.parent.mkdir(parents=True)
