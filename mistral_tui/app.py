@@ -241,7 +241,7 @@ class ChatApp(ToolActions):
         with contextlib.suppress(TimeoutError):  # what a hanging engine had said is saved now
             await asyncio.wait_for(self.session.stop(), 2)
         with contextlib.suppress(*self._backstage.TROUBLES):
-            await self.session.keep_draft(self.prompt.draft)
+            await self.session.keep_draft(self.draft)
         with contextlib.suppress(*self._backstage.TROUBLES):
             await self.store.close()
 

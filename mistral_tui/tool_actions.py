@@ -10,6 +10,7 @@ from mistral_tui.tree_actions import TreeActions
 if TYPE_CHECKING:
     from mistral_tui.config.settings import Value
     from mistral_tui.happenings import Waiting
+    from mistral_tui.screens.write import WriteScreen
     from mistral_tui.tools.consent import By
     from mistral_tui.widgets.consent import ConsentBar
 
@@ -18,6 +19,7 @@ class ToolActions(TreeActions):
     """What the app can do with tools."""
 
     _consent: ConsentBar | None = None
+    _writing: WriteScreen | None = None
 
     @property
     def tools_enabled(self) -> int:
@@ -104,6 +106,7 @@ class ToolActions(TreeActions):
             return "The result is empty." if what == "by_hand" and not text.strip() else ""
 
         def written(text: str | None) -> None:
+            self._writing = None
             if text is None:
                 return
             if what == "edit":
@@ -113,8 +116,14 @@ class ToolActions(TreeActions):
 
         text = escaped(waiting.call.arguments) if what == "edit" else ""
         text = pretty(text) if len(text) <= MOST_ARGUMENTS else text  # which would cut it
-        screen = WriteScreen(title, about, text, check, json=what == "edit")
-        self.push_screen(screen, written)
+        self._writing = WriteScreen(title, about, text, check, json=what == "edit")
+        self.push_screen(self._writing, written)
+
+    @property
+    def draft(self) -> str:
+        """All that is typed and not sent, also for a call."""
+        words = self._writing.words if self._writing is not None else ""
+        return "\n\n".join(part for part in (self.prompt.draft, words) if part)
 
     async def _run_call(self, waiting: Waiting, by: By, arguments: str | None = None) -> None:
         ran = False

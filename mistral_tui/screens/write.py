@@ -59,6 +59,12 @@ class WriteScreen(ModalScreen[str | None]):
             yield self._area
             yield Static("", id="wrong", markup=False)
 
+    @property
+    def words(self) -> str:
+        """What the user has written or changed."""
+        text = self._area.text
+        return text if text != self._begun else ""
+
     def on_mount(self) -> None:
         self._area.focus()
         self._area.move_cursor(self._area.document.end)
@@ -80,8 +86,7 @@ class WriteScreen(ModalScreen[str | None]):
 
     def action_leave(self) -> None:
         """Leave it; what is written is not dropped by one key."""
-        text = self._area.text
-        if text != self._begun and text.strip() and not self._warned:
+        if self.words.strip() and not self._warned:
             self._warned = True
             self._say(f"{key_of('write.leave')} again drops what you wrote.")
             return

@@ -18,6 +18,7 @@ from fake_engine import SIZES, FakeEngine, Load, Reply, card, chat, screen_text,
 from mistral_tui.app import ChatApp
 from mistral_tui.choices import ToolsChoice
 from mistral_tui.happenings import Waiting
+from mistral_tui.history.store import Store
 from mistral_tui.screens.write import WriteScreen
 from mistral_tui.tools.definition import Definition
 from mistral_tui.widgets import consent
@@ -203,6 +204,24 @@ async def test_what_was_written_is_not_dropped_by_one_key(no_grace: None) -> Non
         await pilot.pause()
         assert not isinstance(app.screen, WriteScreen)
         assert app.session.deciding
+
+
+async def test_what_was_written_is_kept_when_the_app_is_left(
+    no_grace: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.db"
+    engine = FakeEngine([Reply((), calls=(SUM,))], [Load(card=CAN)])
+    async with chat(engine, path=path, tools=ToolsChoice(("calculate",))) as (app, pilot):
+        app.prompt.put("Go on.")
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: (found := bar(app)) is not None and found.has_focus)
+        await pilot.press("h")
+        await wait_until(pilot, lambda: isinstance(app.screen, WriteScreen))
+        await pilot.press(*"forty-two")
+    store = Store(path)
+    (kept,) = store.list_conversations(5)
+    assert kept.draft == "forty-two"
+    store.close()
 
 
 async def test_edited_arguments_are_checked_and_run(no_grace: None) -> None:
