@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft7Validator
@@ -92,20 +93,26 @@ def tools_of(tools: Sequence[Tool]) -> list[TheirTool] | None:
     """
     made: list[TheirTool] = []
     for tool in tools:
-        shown = f"{tool.name!r:.80}"
-        if not _NAME.fullmatch(tool.name):
-            raise RequestError(
-                f"The tool {shown} has no possible name: letters, digits, _ and -, at most 64."
-            )
         if any(tool.name == other.function.name for other in made):
-            raise RequestError(f"There are two tools {shown}; a name is for one.")
-        with one_sentence(f"The tool {shown} cannot be told to the model"):
-            parameters = parsed_parameters(tool)
-            Draft7Validator.check_schema(parameters)  # as mistral-common does
-            description = clean(tool.description)
-            function = Function(name=tool.name, description=description, parameters=parameters)
-            made.append(TheirTool(function=function))
+            raise RequestError(f"There are two tools {tool.name!r:.80}; a name is for one.")
+        made.append(_their_tool(tool))
     return made or None
+
+
+@lru_cache(maxsize=256)
+def _their_tool(tool: Tool) -> TheirTool:
+    """Checked once, not with every prompt; what is wrong is said with its name."""
+    shown = f"{tool.name!r:.80}"
+    if not _NAME.fullmatch(tool.name):
+        raise RequestError(
+            f"The tool {shown} has no possible name: letters, digits, _ and -, at most 64."
+        )
+    with one_sentence(f"The tool {shown} cannot be told to the model"):
+        parameters = parsed_parameters(tool)
+        Draft7Validator.check_schema(parameters)  # as mistral-common does
+        description = clean(tool.description)
+        function = Function(name=tool.name, description=description, parameters=parameters)
+        return TheirTool(function=function)
 
 
 def parsed_parameters(tool: Tool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from inference import api
 from inference.calls import ToolCall
-from mistral_tui import call_states
+from mistral_tui import call_states, prompts
 from mistral_tui.call_states import Open
 from mistral_tui.conversation import Session
 from mistral_tui.happenings import CallIs, CallsWait, Note, Settled, Trouble, Waiting
@@ -91,14 +91,9 @@ class Calling(Session):
         known = {tool.name: tool for tool in self.toolbox.definitions}
         found = [known[name] for name in self.tuning.tools if name in known]
         tools = tuple(tool.told() for tool in found if not self.toolbox.uncallable(tool))
-        choice = self.tuning.tool_choice
         last = (self.messages if branch is None else branch)[-1:]
-        forced = choice not in ("auto", "none")
-        if forced and any(message.role == "tool" for message in last):
-            choice = "auto"  # else it would call for ever
-        if not tools or (choice not in ("auto", "none", "any", *(tool.name for tool in tools))):
-            choice = "auto"
-        return tools, choice
+        again = any(message.role == "tool" for message in last)
+        return tools, prompts.choice_of(self.tuning.tool_choice, tools, again=again)
 
     async def _make_ready(self) -> bool:
         """Bring up what the tools of this conversation need; False if the user stopped that."""
@@ -133,13 +128,12 @@ class Calling(Session):
     async def _answer(self) -> None:
         """Have the model answer, and go on with what comes of its calls, until it has none."""
         async with self._under_way():
-            while True:
-                if not await self._make_ready() or self._stopped:
-                    self.waiting = False
-                    self._over(self._request)
-                    return
-                if not await self._one_reply() or not await self._settle():
-                    return
+            if not await self._make_ready() or self._stopped:
+                self.waiting = False
+                self._over(self._request)
+                return
+            while await self._one_reply() and await self._settle():
+                pass
 
     async def _settle(self) -> bool:
         """Run what may run unasked; whether every call has its result and the model goes on."""

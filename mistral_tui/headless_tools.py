@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
-import string
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,13 +15,12 @@ from inference.calls import ToolCall
 from mistral_tui.config.user_files import FileProblem, read_text
 from mistral_tui.engine_client import EngineClient
 from mistral_tui.headless import Reply, print_line, stream
+from mistral_tui.prompts import call_id, choice_of, error_told
 from mistral_tui.sanitize import one_line
 from mistral_tui.tools import limits
 from mistral_tui.tools.definition import Definition, Outcome
 from mistral_tui.tools.errors import ToolError
 from mistral_tui.tools.toolbox import Toolbox
-
-_LETTERS = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +101,7 @@ class Rounds:
         for problem in problems:  # the config's are for any model
             print_line(sys.stderr, f"mistral-tui: {problem}")
         told = tuple(tool.told() for tool in definitions.values())
-        choice = self._tools.choice  # of the config: it may be about others
-        choice = choice if told and choice in ("none", "any", *definitions) else "auto"
+        choice = choice_of(self._tools.choice, told, again=False)
         request = replace(request, tools=told, tool_choice=choice)
         for round_ in range(self._tools.rounds + 1):
             reply = await stream(request, self._client, show=show)
@@ -122,7 +118,7 @@ class Rounds:
                 request,
                 id=self._client.next_id(),
                 messages=(*request.messages, said, *results),
-                tool_choice="none" if self._tools.choice == "none" else "auto",
+                tool_choice=choice_of(choice, told, again=True),
             )
         raise TooManyRounds(
             f"The model called tools {self._tools.rounds} times in a row and was stopped; "
@@ -135,10 +131,7 @@ class Rounds:
         for piece in pieces:
             if piece.stage == "finished":
                 taken = {call.id for call in calls} | {one.call.id for one in self.called}
-                number = piece.id
-                while not number or number in taken:
-                    number = "".join(secrets.choice(_LETTERS) for _ in range(9))
-                calls.append(ToolCall(piece.name, piece.text, number))
+                calls.append(ToolCall(piece.name, piece.text, call_id(piece.id, taken)))
             elif piece.stage == "broken":
                 self.unfinished = piece.reason
         return tuple(calls)
@@ -158,8 +151,7 @@ class Rounds:
         }[called.status]
         print_line(sys.stderr, f"mistral-tui: {shown}: {how}")
         text = called.outcome.text
-        if called.outcome.error:
-            text = json.dumps({"error": text}, ensure_ascii=False)
+        text = error_told(text) if called.outcome.error else text
         return Message("tool", text, call_id=call.id, tool_name=call.name)
 
     async def _run(self, call: ToolCall, tool: Definition | None) -> Called:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import secrets
+import string
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from inference import api
 from mistral_tui.history.schema import Message
+
+_LETTERS = string.ascii_letters + string.digits
 
 
 def told(branch: Sequence[Message]) -> list[Message]:
@@ -51,6 +55,27 @@ def _result(message: Message) -> str:
     elif "result" in told:
         return message.text
     return json.dumps(told, ensure_ascii=False)
+
+
+def error_told(sentence: str) -> str:
+    """What the model gets of a call that failed."""
+    return json.dumps({"error": sentence}, ensure_ascii=False)
+
+
+def call_id(written: str, taken: Container[str]) -> str:
+    """The model's own id for a call, or another one where it has none, or one that is taken."""
+    while not written or written in taken:
+        written = "".join(secrets.choice(_LETTERS) for _ in range(9))
+    return written
+
+
+def choice_of(choice: str, tools: Sequence[api.Tool], *, again: bool) -> str:
+    """The tool choice that makes sense for these tools; what is forced is forced once: not
+    `again`, else the model would call for ever."""
+    forced = choice == "any" or choice in (tool.name for tool in tools)
+    if tools and (choice == "none" or (forced and not again)):
+        return choice
+    return "auto"
 
 
 def tools_noted(branch: Sequence[Message], request: api.Generate) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import string
 from collections.abc import Callable, Collection
 
 from inference.api import Tokens
@@ -14,8 +12,8 @@ from mistral_tui.history.parts import Broken, Part, broken_part, call_part
 from mistral_tui.history.places import Place, pack
 from mistral_tui.history.schema import Message, StoreError
 from mistral_tui.history.store import AsyncStore
+from mistral_tui.prompts import call_id
 
-_LETTERS = string.ascii_letters + string.digits
 SAVE_SECONDS = 0.4  # a killed app loses at most this much of a reply
 
 
@@ -51,20 +49,14 @@ class Turn:
                 case "begun":
                     self._name = piece.name
                 case "finished":
-                    call = ToolCall(piece.name, piece.text, self._call_id(piece.id))
+                    call = ToolCall(piece.name, piece.text, call_id(piece.id, self._call_ids))
+                    self._call_ids.add(call.id)
                     self._calls.append(call_part(call))
                     self._name = ""
                 case "broken":
                     broken = Broken(self._name, piece.text, piece.reason)
                     self._calls.append(broken_part(broken))
                     self._name = ""
-
-    def _call_id(self, written: str) -> str:
-        """The model's own id for a call, or one that is not taken."""
-        while not written or written in self._call_ids:
-            written = "".join(secrets.choice(_LETTERS) for _ in range(9))
-        self._call_ids.add(written)
-        return written
 
     async def save(self, store: AsyncStore) -> None:
         """Put on disk what is not there yet.

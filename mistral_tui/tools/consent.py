@@ -12,14 +12,13 @@ from mistral_tui.tools.definition import Definition
 
 SETTING = "tool_permissions"
 """Where the store keeps them."""
-By = Literal["once", "conversation", "always", "hand", "denied", "headless", "stopped"]
+By = Literal["once", "conversation", "always", "hand", "denied", "stopped"]
 SAID: Mapping[str, str] = {
     "once": "allowed once",
     "conversation": "allowed in this conversation",
     "always": "always allowed",
     "hand": "answered by hand",
     "denied": "denied",
-    "headless": "allowed on the command line",
     "stopped": "stopped",
 }
 """What each kind of consent is called."""
