@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inference.api import (
     BatchFinished,
@@ -27,7 +28,6 @@ from inference.api import (
     Usage,
 )
 from inference.cache import KVCache
-from inference.constrained.constraint import CallConstraint, make_constraint
 from inference.errors import ContextFull, RequestError
 from inference.generation import decode, generate, measure, prefill
 from inference.prefix import reusable
@@ -35,6 +35,9 @@ from inference.reply import ReplyStream
 from inference.sampling import check, make_sampler
 from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
+
+if TYPE_CHECKING:
+    from inference.constrained.constraint import CallConstraint
 
 Runnable = Generate | Complete | FillInMiddle | CompleteBatch | CountTokens | Measure
 
@@ -318,6 +321,10 @@ class Engine:
         """What holds the reply's tool calls to their grammar."""
         if not isinstance(request, Generate) or not request.instruct:
             return None
+        if not request.tools and request.tool_choice in ("auto", "none"):
+            return None
+        from inference.constrained.constraint import make_constraint  # not before the first tool
+
         constraint = make_constraint(
             self.tokenizer,
             request.tools,

@@ -62,6 +62,11 @@ def test_schemas_are_compiled_without_torch() -> None:
     assert _loaded(code, (*HEAVY, "textual", "jsonschema", "llguidance")) == []
 
 
+def test_the_engine_starts_without_grammars() -> None:
+    names = ("inference.constrained.constraint", "inference.constrained.json_schema", "llguidance")
+    assert _loaded("import inference.engine", names) == []
+
+
 def test_the_command_line_itself_is_light() -> None:
     code = "import mistral_tui.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass"
     assert _loaded(code, (*HEAVY, "textual", "sqlite3")) == []

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-import inference.engine
 import tekken
 import tiny
 from inference.api import Finished, Generate, Message, SamplingParams, Tokens, Tool
@@ -117,7 +116,7 @@ def test_every_forced_call_is_valid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     forced = partial(make_constraint, masks=masks)
-    monkeypatch.setattr(inference.engine, "make_constraint", forced)
+    monkeypatch.setattr("inference.constrained.constraint.make_constraint", forced)
     good = _measured(engines, least)
     assert len(good) >= 200
     print(f"{masks}: {sum(good)} of {len(good)} forced calls are valid")
@@ -143,7 +142,7 @@ def test_without_the_grammar_hardly_any_is(
     least: dict[tuple[str, str], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(inference.engine, "make_constraint", _Begun.make)
+    monkeypatch.setattr("inference.constrained.constraint.make_constraint", _Begun.make)
     good = _measured(engines, least, every=2)
     print(f"without a grammar: {sum(good)} of {len(good)} calls are valid")
     assert sum(good) < 0.05 * len(good)
