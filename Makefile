@@ -25,13 +25,15 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/ui_overhead.py
 	$(BIN)/python benchmarks/rendering.py
+	$(BIN)/python benchmarks/editor.py
+	$(BIN)/python benchmarks/completion.py
 	$(BIN)/python benchmarks/masks.py
 
 # The stamps make a second run install nothing, as long as what is required is the same.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check "pip>=24.1"
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[code,tools]"
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from inference.calls import ToolCall
+from inference.figures import Shape as Shape
+from inference.figures import Timings as Timings
+from inference.figures import Usage as Usage
 
 Role = Literal["system", "user", "assistant", "tool"]
 CallStage = Literal["begun", "arguments", "finished", "broken"]
@@ -60,19 +63,6 @@ class SamplingParams:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """What the model card shows of the architecture."""
-
-    dim: int
-    n_layers: int
-    n_heads: int
-    n_kv_heads: int
-    vocab_size: int
-    n_params: int
-    n_active_params: int = 0  # that one token goes through; less than n_params with experts
-
-
-@dataclass(frozen=True, slots=True)
 class ModelCard:
     """A loaded model, as the app needs to know it."""
 
@@ -91,27 +81,6 @@ class ModelCard:
     attention: str = "sdpa"
     adapter: str = ""  # path of the LoRA adapter that is on it
     notes: tuple[str, ...] = ()  # sentences on what was chosen or assumed when it was loaded
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts of one request. `reused_tokens` of the prompt came from the KV cache, all
-    slots of which take `cache_nbytes`."""
-
-    prompt_tokens: int
-    reused_tokens: int
-    completion_tokens: int
-    cache_nbytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Seconds; `ttft_s` is from the start of the request to its first token."""
-
-    prefill_s: float
-    ttft_s: float
-    decode_s: float
-    decode_tokens_per_s: float
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────
@@ -183,8 +152,25 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """Where a middle ends although the model goes on: before it repeats the beginning of the
+    suffix; where the block it began in ends, told by indentation; after `blank_lines` empty
+    lines one after another; after `lines` line breaks. None: no such limit."""
+
+    suffix: bool = False
+    block: bool = False
+    blank_lines: int | None = None
+    lines: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FillInMiddle:
-    """Write what belongs between `prefix` and `suffix`."""
+    """Write what belongs between `prefix` and `suffix`.
+
+    `middles`: so many are drawn as one batch, from one prefill; the first is drawn as one alone
+    would be. What is asked has at most `window` tokens (and leaves room for `max_tokens` in the
+    context): what is far from the hole is cut off at line borders. It gives way: any other
+    request that comes meanwhile ends it as `cancelled`."""
 
     id: int
     prefix: str
@@ -192,6 +178,9 @@ class FillInMiddle:
     sampling: SamplingParams = SamplingParams()
     stop: tuple[str, ...] = ()
     slot: str = "code"
+    ends: Ends = Ends()
+    middles: int = 1
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +292,8 @@ class Tokens:
     an incomplete character or a possible stop string is held back for a later batch, so ids and
     text of one batch need not belong together; of the whole reply they do.
     Where candidates were asked for, `places` has those of each id, likeliest first, and the
-    drawn one among them, if need be as the last."""
+    drawn one among them, if need be as the last.
+    `middle` is the number of the middle that they belong to, of those asked for."""
 
     id: int
     ids: tuple[int, ...]
@@ -312,12 +302,15 @@ class Tokens:
     thinking: str = ""
     places: tuple[tuple[Candidate, ...], ...] = ()
     calls: tuple[CallPiece, ...] = ()
+    middle: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of a generation. `prompt_ids` are the exact ids that were asked; their
-    last `continued` ones are the reply's beginning, where a reply was continued."""
+    last `continued` ones are the reply's beginning, where a reply was continued. Of middles,
+    `reasons` has why each ended; `left_out` is how many characters were cut off the beginning
+    of the prefix and the end of the suffix."""
 
     id: int
     reason: FinishReason
@@ -326,6 +319,8 @@ class Finished:
     seed: int
     prompt_ids: tuple[int, ...] = ()
     continued: int = 0
+    reasons: tuple[FinishReason, ...] = ()
+    left_out: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

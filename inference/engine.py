@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +18,18 @@ from inference.api import (
     CountTokens,
     Event,
     FillInMiddle,
-    Finished,
     FinishReason,
     Generate,
     Measure,
     ModelCard,
     PrefillProgress,
-    Timings,
-    Usage,
 )
 from inference.cache import KVCache
 from inference.errors import ContextFull, RequestError
+from inference.filling import Filling, draw
+from inference.fim import Fitter, budget
 from inference.generation import decode, generate, measure, prefill
+from inference.meter import Meter
 from inference.prefix import reusable
 from inference.reply import ReplyStream
 from inference.sampling import check, make_sampler
@@ -37,6 +37,8 @@ from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from inference.constrained.constraint import CallConstraint
 
 Runnable = Generate | Complete | FillInMiddle | CompleteBatch | CountTokens | Measure
@@ -75,6 +77,7 @@ class Engine:
         self._chunk = prefill_chunk or (64 if model.device.type == "cpu" else 512)
         self._most_slots = slots
         self._slots: dict[str, _Slot] = {}
+        self._fitter = Fitter(tokenizer.fim_ids)
         # Rows of a padded embedding that no token names must never be drawn.
         padding = range(tokenizer.n_words, model.config.vocab_size)
         self._banned = (*tokenizer.banned_ids, *padding)
@@ -137,6 +140,9 @@ class Engine:
         if isinstance(request, CompleteBatch):
             yield self._complete_batch(request, started, cancelled)
             return
+        if isinstance(request, FillInMiddle):
+            yield from self._fill(request, started, cancelled)
+            return
         prompt, open_reply = self._encode(request)
         yield from self._generate(request, prompt, open_reply, started, cancelled)
 
@@ -148,15 +154,13 @@ class Engine:
             )
         return self.tokenizer.encode_raw(request.messages), []
 
-    def _encode(self, request: Generate | Complete | FillInMiddle) -> tuple[list[int], list[int]]:
+    def _encode(self, request: Generate | Complete) -> tuple[list[int], list[int]]:
         open_reply: list[int] = []
         match request:
             case Generate():
                 prompt, open_reply = self._chat(request)
             case Complete():
                 prompt = self.tokenizer.encode_text(request.prompt)
-            case FillInMiddle():
-                prompt = self.tokenizer.fim_ids(request.prefix, request.suffix)
         self._check_room(prompt)
         return prompt, open_reply
 
@@ -220,7 +224,8 @@ class Engine:
         reused = min(reusable(slot.ids, prompt), begin - 1)  # the first token needs logits, too
         slot.cache.truncate(reused)
         del slot.ids[reused:]
-        meter = _Meter(started, len(prompt), reused, len(reply_ids))
+        meter = Meter(started, prompt, len(reply_ids))
+        meter.reused = reused
         reply = ReplyStream(request.id, self.tokenizer, chat=request.instruct)
         reason: FinishReason = "stop"
         yield PrefillProgress(request.id, reused, len(prompt), reused)
@@ -240,11 +245,11 @@ class Engine:
                 # Its text is known: only how likely it was is news.
                 told = reply.add(target, logprob, likeliest)
                 yield replace(told, text="", thinking="", calls=())
-        yield meter.finished(request.id, reason, 0, prompt, self.cache_nbytes)
+        yield meter.finished(request.id, reason, 0, self.cache_nbytes)
 
     def _generate(
         self,
-        request: Generate | Complete | FillInMiddle,
+        request: Generate | Complete,
         prompt: list[int],
         open_reply: list[int],
         started: float,
@@ -256,24 +261,11 @@ class Engine:
         limit = min(params.max_tokens or room, room)
         constraint = self._constraint(request, open_reply, limit)  # what is wrong is said at once
         slot = self._slot(request.slot)
-        reused = reusable(slot.ids, prompt)
-        # What an aborted forward pass left behind is cut off here, too.
-        slot.cache.truncate(reused)
-        del slot.ids[reused:]
-
-        meter = _Meter(started, len(prompt), reused, len(open_reply))
-        yield PrefillProgress(request.id, reused, len(prompt), reused)
-        logits = None
-        for start in range(reused, len(prompt), self._chunk):
-            if cancelled():
-                yield meter.finished(request.id, "cancelled", seed, prompt, self.cache_nbytes)
-                return
-            chunk = prompt[start : start + self._chunk]
-            logits = prefill(self.model, slot.cache, chunk, chunk_size=self._chunk)
-            slot.ids.extend(chunk)
-            yield PrefillProgress(request.id, len(slot.ids), len(prompt), reused)
-        assert logits is not None
-        meter.prefilled()
+        meter = Meter(started, prompt, len(open_reply))
+        logits = yield from self._read(request.id, slot, prompt, meter, cancelled)
+        if logits is None:
+            yield meter.finished(request.id, "cancelled", seed, self.cache_nbytes)
+            return
 
         sampler = make_sampler(
             params,
@@ -313,10 +305,78 @@ class Engine:
                 break
         if (rest := reply.end()) is not None:
             yield rest
-        yield meter.finished(request.id, reason, seed, prompt, self.cache_nbytes)
+        yield meter.finished(request.id, reason, seed, self.cache_nbytes)
+
+    def _fill(
+        self, request: FillInMiddle, started: float, cancelled: Callable[[], bool]
+    ) -> Iterator[Event]:
+        params = request.sampling
+        filling = Filling(request, self.tokenizer)
+        most = budget(self.context, window=request.window, max_tokens=params.max_tokens)
+        asked = self._fitter.fit(request.prefix, request.suffix, most)
+        seed = params.seed if params.seed is not None else random.getrandbits(32)
+        room = self.context - len(asked.ids)
+        limit = min(params.max_tokens or room, room)
+        slot = self._slot(request.slot)
+        meter = Meter(started, asked.ids)
+        logits = yield from self._read(request.id, slot, asked.ids, meter, cancelled)
+        reason: FinishReason = "cancelled"
+        if logits is not None:
+            steps = draw(
+                request,
+                self.model,
+                slot.cache,
+                logits,
+                filling.active,
+                limit=limit,
+                seed=seed,
+                prompt=asked.ids,
+                banned=self._banned,
+                fed=slot.ids.append,
+            )
+            while filling.active and not cancelled():
+                drawn = next(steps, None)
+                if drawn is None:
+                    reason = "length" if limit == params.max_tokens else "context_full"
+                    break
+                meter.token()
+                yield from filling.add(*drawn)
+        yield from filling.end(reason)
+        finished = meter.finished(request.id, filling.reason, seed, self.cache_nbytes)
+        yield replace(finished, reasons=tuple(filling.reasons), left_out=asked.left_out)
+
+    def _read(
+        self,
+        request_id: int,
+        slot: _Slot,
+        prompt: list[int],
+        meter: Meter,
+        cancelled: Callable[[], bool],
+    ) -> Generator[Event, None, Tensor | None]:
+        """Bring a slot's cache to hold a prompt.
+
+        Returns:
+            The logits behind it; None when cancelled.
+        """
+        reused = reusable(slot.ids, prompt)
+        # What an aborted forward pass left behind is cut off here, too.
+        slot.cache.truncate(reused)
+        del slot.ids[reused:]
+        meter.reused = reused
+        yield PrefillProgress(request_id, reused, len(prompt), reused)
+        logits = None
+        for start in range(reused, len(prompt), self._chunk):
+            if cancelled():
+                return None
+            chunk = prompt[start : start + self._chunk]
+            logits = prefill(self.model, slot.cache, chunk, chunk_size=self._chunk)
+            slot.ids.extend(chunk)
+            yield PrefillProgress(request_id, len(slot.ids), len(prompt), reused)
+        meter.prefilled()
+        return logits
 
     def _constraint(
-        self, request: Generate | Complete | FillInMiddle, open_reply: list[int], limit: int
+        self, request: Generate | Complete, open_reply: list[int], limit: int
     ) -> CallConstraint | None:
         """What holds the reply's tool calls to their grammar."""
         if not isinstance(request, Generate) or not request.instruct:
@@ -335,45 +395,3 @@ class Engine:
         if constraint is not None:
             constraint.feed(open_reply)
         return constraint
-
-
-class _Meter:
-    """Counts and times one generation."""
-
-    def __init__(self, started: float, prompt: int, reused: int, continued: int) -> None:
-        self._started = started
-        self._prompt = prompt
-        self._reused = reused
-        self._continued = continued
-        self._tokens = 0
-        self._prefill_s = 0.0
-        self._first = self._last = started
-
-    def prefilled(self) -> None:
-        self._prefill_s = time.perf_counter() - self._started
-
-    def token(self) -> None:
-        self._last = time.perf_counter()
-        if self._tokens == 0:
-            self._first = self._last
-        self._tokens += 1
-
-    def finished(
-        self,
-        request_id: int,
-        reason: FinishReason,
-        seed: int,
-        prompt: list[int],
-        cache_nbytes: int,
-    ) -> Finished:
-        decode_s = self._last - self._first
-        rate = (self._tokens - 1) / decode_s if self._tokens > 1 and decode_s > 0 else 0.0
-        timings = Timings(
-            prefill_s=self._prefill_s,
-            ttft_s=self._first - self._started if self._tokens else 0.0,
-            decode_s=decode_s,
-            decode_tokens_per_s=rate,
-        )
-        usage = Usage(self._prompt, self._reused, self._tokens, cache_nbytes)
-        ids = tuple(prompt)
-        return Finished(request_id, reason, usage, timings, seed, ids, self._continued)

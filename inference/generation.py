@@ -1,4 +1,5 @@
-"""Prefill and decode: `prefill` and `decode` for one sequence, `generate` for a batch."""
+"""Prefill and decode: `prefill` and `decode` for one sequence, `decode_rows` and `generate` for
+several."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from inference.sampling import Likeliest, Sampler, check, likeliest, make_sample
 from inference.transformer import Transformer
 
 PREFILL_CHUNK = 256
+_FIRST_ROOM = 256  # tokens, of a cache that several sequences share a beginning in
 
 
 def prefill(
@@ -73,6 +75,57 @@ def decode(
         if left > 1:
             logits = model(torch.tensor([[token]], device=model.device), cache)[0, -1]
             fed(token)
+
+
+def fan_out(model: Transformer, cache: KVCache, rows: int, *, room: int) -> KVCache:
+    """A cache of `rows` sequences, each of which begins with what the one of `cache` holds and
+    has `room` for so many tokens more."""
+    length, first = cache.length, min(room, _FIRST_ROOM)
+    copy = model.new_cache(batch=rows, max_length=length + room)
+
+    def spread(held: Tensor) -> Tensor:
+        known = held.narrow(2, 0, length).expand(rows, -1, -1, -1)
+        return torch.cat((known, known.new_zeros((*known.shape[:2], first, known.shape[3]))), 2)
+
+    for layer in range(len(cache.k)):
+        copy.k[layer], copy.v[layer] = spread(cache.k[layer]), spread(cache.v[layer])
+    copy.lengths = [length] * rows
+    return copy
+
+
+def decode_rows(
+    model: Transformer,
+    cache: KVCache,
+    logits: Sequence[Tensor],
+    samplers: Sequence[Sampler],
+    active: set[int],
+    *,
+    max_tokens: int,
+) -> Iterator[tuple[int, int, float]]:
+    """Draw up to `max_tokens` tokens for each row of the cache, one row after another.
+
+    Args:
+        logits: of each row's last position.
+        samplers: one a row.
+        active: the rows that tokens are drawn for; the caller takes out those that ended.
+
+    Yields:
+        (row, token id, logprob).
+    """
+    last = list(logits)
+    for left in range(max_tokens, 0, -1):
+        step = [0] * cache.batch
+        for row in sorted(active):
+            step[row], logprob = samplers[row](last[row])
+            yield row, step[row], logprob
+        if not active or left == 1:
+            return
+        scores = model(torch.tensor(step, device=model.device).unsqueeze(1), cache)
+        for row in range(cache.batch):
+            if row in active:
+                last[row] = scores.select(0, row).select(0, -1)
+            else:
+                cache.lengths[row] -= 1  # what a finished row was fed does not count
 
 
 def measure(
@@ -169,24 +222,15 @@ def generate(
 
     tokens: list[list[int]] = [[] for _ in range(batch)]
     active = set(range(batch))
-    for left in range(max_tokens, 0, -1):
-        step = [0] * batch
-        for row in sorted(active):
-            token, logprob = samplers[row](last[row])
-            if token in stop_ids:
-                active.remove(row)
-                continue
-            tokens[row].append(token)
-            logprobs[row].append(logprob)
-            step[row] = token
-        if not active or left == 1 or cancelled():
+    drawn = decode_rows(model, cache, last, samplers, active, max_tokens=max_tokens)
+    for row, token, logprob in drawn:
+        if token in stop_ids:
+            active.remove(row)
+            continue
+        tokens[row].append(token)
+        logprobs[row].append(logprob)
+        if cancelled():
             break
-        logits = model(torch.tensor(step, device=model.device).unsqueeze(1), cache)
-        for row in range(batch):
-            if row in active:
-                last[row] = logits[row, -1]
-            else:
-                cache.lengths[row] -= 1  # what a finished row was fed does not count
     return tokens, logprobs
 
 

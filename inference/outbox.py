@@ -38,13 +38,22 @@ class Outbox:
     def put(self, event: Event) -> None:
         """Hand over an event; returns at once."""
         with self._changed:
-            last = self._pending[-1] if self._pending else None
-            joined = _join(last, event)
+            place = self._place(event)
+            joined = _join(self._pending[place], event) if place >= 0 else None
             if joined is not None:
-                self._pending[-1] = joined
+                self._pending[place] = joined
                 return  # the writer is awake already
             self._pending.append(event)
             self._changed.notify()
+
+    def _place(self, event: Event) -> int:
+        """Of the pending events the one that `event` may be joined with; -1 if there is none.
+        The tokens of a middle go past those of the request's other ones."""
+        place = len(self._pending) - 1
+        if isinstance(event, Tokens):
+            while place >= 0 and _is_other_middle(self._pending[place], event):
+                place -= 1
+        return place
 
     def close(self, timeout: float = 1.0) -> None:
         """Send what is pending and end the thread."""
@@ -73,11 +82,12 @@ class Outbox:
                         return
                     batch: list[Event] = [Heartbeat()]
                 else:
-                    if isinstance(self._pending[0], Tokens) and len(self._pending) == 1:
-                        # `put` does not notify for a joined token, so this is one nap.
+                    # `put` does not notify for a joined token, so this is one nap a middle.
+                    while all(isinstance(event, Tokens) for event in self._pending):
                         rest = sent_tokens + BATCH_SECONDS - time.monotonic()
-                        if rest > 0 and not self._closing:
-                            self._changed.wait(rest)
+                        if rest <= 0 or self._closing:
+                            break
+                        self._changed.wait(rest)
                     batch = list(self._pending)
                     self._pending.clear()
             if any(isinstance(event, Tokens) for event in batch):
@@ -88,11 +98,15 @@ class Outbox:
                 return  # the other side is gone; the reader thread ends the process
 
 
-def _join(last: Event | None, event: Event) -> Event | None:
+def _is_other_middle(pending: Event, event: Tokens) -> bool:
+    return isinstance(pending, Tokens) and pending.id == event.id and pending.middle != event.middle
+
+
+def _join(last: Event, event: Event) -> Event | None:
     """One event that says what both say, or None."""
     match last, event:
         # Thinking comes before the text of one event, and calls after it.
-        case (Tokens(), Tokens()) if last.id == event.id and not (
+        case (Tokens(), Tokens()) if (last.id, last.middle) == (event.id, event.middle) and not (
             (last.text and event.thinking) or (last.calls and (event.text or event.thinking))
         ):
             return replace(

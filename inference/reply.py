@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from inference.api import CallPiece, Candidate, Tokens
+from inference.middle import MiddleEnds
 from inference.parse import (
     ArgumentsPiece,
     CallBegun,
@@ -29,6 +30,7 @@ class ReplyStream:
         chat: the reply is to a chat, not a continuation of raw text.
         open_reply: the ids of its beginning, where it is continued. The calls in them are told
             with the first token.
+        ends: what ends it, in the place of `stop`.
     """
 
     def __init__(
@@ -39,19 +41,20 @@ class ReplyStream:
         stop: Sequence[str] = (),
         chat: bool = True,
         open_reply: Iterable[int] = (),
+        ends: MiddleEnds | None = None,
     ) -> None:
         self._id = request_id
         self._tokenizer = tokenizer
         self._parser = Parser(tokenizer) if chat else RawText(tokenizer)
-        self._stops = StopStrings(())
+        self._stops: StopStrings | MiddleEnds = StopStrings(())
         self._begun: list[CallPiece] = []
         for token in open_reply:  # it may end in the middle of a character, or of thinking
             self._begun += self._split(self._parser.feed(token))[2]
-        self._stops = StopStrings(stop)
+        self._stops = ends or StopStrings(stop)
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string came."""
+        """Whether a stop string came, or another end."""
         return self._stops.hit
 
     def add(self, token: int, logprob: float, likeliest: Likeliest = ()) -> Tokens:

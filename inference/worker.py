@@ -25,6 +25,7 @@ from inference.adapter import inspect_adapter
 from inference.api import (
     Cancel,
     Failed,
+    FillInMiddle,
     LoadModel,
     LoadProgress,
     Ready,
@@ -94,6 +95,11 @@ class Worker:
     def _is_cancelled(self, request_id: int) -> bool:
         return self._closing.is_set() or request_id in self._cancelled
 
+    def _is_over(self, request: Request) -> bool:
+        """Whether a request is to end: a `FillInMiddle` gives way to whatever waits."""
+        gives_way = isinstance(request, FillInMiddle) and not self._queue.empty()
+        return gives_way or self._is_cancelled(request.id)
+
     def _serve(self, request: Request) -> None:
         try:
             if isinstance(request, LoadModel):
@@ -106,7 +112,7 @@ class Worker:
             if self._engine is None:
                 raise RequestError("No model is loaded yet.")
             assert not isinstance(request, Cancel | Shutdown)
-            for event in self._engine.run(request, lambda: self._is_cancelled(request.id)):
+            for event in self._engine.run(request, lambda: self._is_over(request)):
                 self._outbox.put(event)
         except InferenceError as error:
             if error.detail:

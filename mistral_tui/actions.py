@@ -6,105 +6,22 @@ It costs no Textual: the config file is read without it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING
 
 from mistral_tui import keys as keys_
+from mistral_tui.action import FIRST, PLACES, Action, Where
+from mistral_tui.action import action as _a
 
 if TYPE_CHECKING:
     from textual.binding import Binding
 
-Where = Literal[
-    "app", "prompt", "menu", "transcript", "message", "find", "save", "tokens", "links",
-    "themes", "history", "settings", "models", "room", "first_run", "help", "consent", "write",
-    "tools", "tool",
-]  # fmt: skip
-PLACES: dict[Where, str] = {
-    "app": "Anywhere",
-    "prompt": "Prompt",
-    "menu": "List above the prompt",
-    "transcript": "Conversation",
-    "message": "Conversation",
-    "consent": "Tool call that waits",
-    "write": "Words for a tool call",
-    "find": "Search in the conversation",
-    "save": "Name of a file",
-    "tokens": "Token view",
-    "links": "Links",
-    "themes": "Themes",
-    "history": "Conversations screen",
-    "settings": "Settings screen",
-    "tools": "Tools screen",
-    "tool": "Tool editor",
-    "models": "Models screen",
-    "room": "Full context",
-    "first_run": "First run",
-    "help": "Help",
-}
-"""What each place is called; two of them are one for the user."""
-FIRST = frozenset(
-    (
-        *("quit", "command_palette", "settings.keep", "write.keep", "write.leave"),
-        *("tool.keep", "tool.leave", "tool.try_out"),
-    )
-)
-"""Actions whose keys go before those of what has the focus."""
+__all__ = ["ACTIONS", "BY_ID", "FIRST", "PLACES", "Action", "Where", "bindings", "key_of"]
 
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """`id` is also the name of the `action_…` method that does it, unless `call` says another:
-    a method of the app for `app` and `transcript`, else of the widget or screen. `keys` are the
-    default ones, as Textual spells them. `hint` is a word for the line below the conversation;
-    `palette`: whether it is in the palette and a slash command."""
-
-    id: str
-    title: str
-    help: str
-    keys: tuple[str, ...]
-    where: Where = "app"
-    palette: bool = True
-    call: str = ""
-    hint: str = ""
-
-    @property
-    def now(self) -> tuple[str, ...]:
-        """The keys in effect."""
-        return keys_.now(self.id, self.keys)
-
-    @property
-    def shown_keys(self) -> str:
-        """The keys in effect as people write them."""
-        return ", ".join(map(keys_.show_key, self.now))
-
-    @property
-    def shown_key(self) -> str:
-        """The first of them."""
-        return keys_.show_key(self.now[0]) if self.now else ""
-
-    @property
-    def does(self) -> str:
-        """Textual's action, seen from where the key works."""
-        name = self.call or self.id.rpartition(".")[2]
-        return f"app.{name}" if self.where == "transcript" else name
-
-
-def _action(
-    id: str, keys: str, title: str, help: str, where: Where = "app", palette: bool = True,
-    call: str = "", hint: str = "",
-) -> Action:  # fmt: skip
-    prefix, dot, _ = id.partition(".")  # ids of screens and fields have their place before it
-    if dot:
-        where, palette = cast(Where, prefix), False
-    return Action(id, title, help, tuple(keys.split()), where, palette, call, hint)
-
-
-_a = _action
-_prompt = partial(_action, where="prompt", palette=False)
-_chosen = partial(_action, where="transcript")
-_message = partial(_action, where="message")
-_move = partial(_action, where="message", palette=False)
+_prompt = partial(_a, where="prompt", palette=False)
+_chosen = partial(_a, where="transcript")
+_message = partial(_a, where="message")
+_move = partial(_a, where="message", palette=False)
 
 ACTIONS: tuple[Action, ...] = (
     _prompt("send", "enter", "Send", "Send the message."),
@@ -130,6 +47,11 @@ ACTIONS: tuple[Action, ...] = (
     _a("tools", "f12", "Tools", "What the model may call: enable, write, try out, allow, revoke."),
     _a("models", "f5", "Switch the model", "Go on with another model on this machine."),
     _a("unload", "f8", "Unload the model", "Give its memory back; a restart loads it again."),
+    _a("code", "f6", "Code or conversation", "Open the code panel; between it and the prompt."),
+    _a("open_file", "f7", "Open a file", "Open a file in the code panel, by part of its path."),
+    _a("wide_code", "alt+z", "Code panel wide or shared", "Give the code the whole width, or not."),
+    _a("auto_complete", "", "Complete code by itself or on a key",
+       "Whether the code is completed after a pause in typing."),
     _a("copy_answer", "ctrl+o", "Copy the last answer", "Copy the last answer."),
     _a("copy_code", "ctrl+g", "Copy a code block",
        "Copy the last code block; again: the one before."),
@@ -167,6 +89,10 @@ ACTIONS: tuple[Action, ...] = (
     _chosen("undo_delete", "u", "Undo", "Bring back what was deleted last.", hint="undo"),
     _chosen("save_block", "w", "Save to a file", "Save the chosen code block, or message.",
             hint="save"),
+    _chosen("insert_block", "t", "Take into the code", hint="into code", help=
+            "Put the chosen code block at the code's cursor, or in place of what is selected."),
+    _chosen("apply_block", "a", "Apply to the file", hint="apply", help=
+            "Apply the chosen code block to the open file: see the change first, part by part."),
     _chosen("pager", "v", "Read in the pager", "Read the chosen block or message in $PAGER.",
             hint="pager"),
     _chosen("links", "f", "Links", "The links of the chosen message: open or copy one.",
@@ -209,6 +135,27 @@ ACTIONS: tuple[Action, ...] = (
     _a("consent.leave", "escape", "Later", "Leave it waiting; back to the prompt.", hint="later"),
     _a("write.keep", "ctrl+s", "Done", "Take what is written."),
     _a("write.leave", "escape", "Leave", "Leave it; the call still waits."),
+    # The code panel.
+    _a("code.complete", "ctrl+at", "Complete", "Have the model fill in what belongs here."),
+    _a("code.take", "tab", "Take all", "Take the whole suggestion; without one: indent."),
+    _a("code.take_word", "ctrl+right", "Take a word", "Take the suggestion's next word."),
+    _a("code.take_line", "ctrl+down", "Take a line", "Take the suggestion's next line."),
+    _a("code.next", "alt+n", "Next suggestion", "Another suggestion; asks the model for more."),
+    _a("code.previous", "alt+p", "Suggestion before", "The suggestion before."),
+    _a("code.dismiss", "escape", "Dismiss", "Dismiss the suggestion, or stop an answer."),
+    _a("code.unindent", "shift+tab", "Unindent", "Take indentation off the selected lines."),
+    _a("code.first", "ctrl+home", "Beginning", "Go to the beginning of the file."),
+    _a("code.last", "ctrl+end", "End", "Go to the end of the file."),
+    _a("code.save", "ctrl+s", "Save", "Save the file."),
+    _a("code.find", "ctrl+f", "Find", "Search in the file."),
+    _a("code.quote", "alt+q", "Ask about it",
+       "Put what is selected into the prompt, with its path and lines."),
+    _a("code.next_file", "ctrl+pagedown", "Next file", "The next open file."),
+    _a("code.previous_file", "ctrl+pageup", "File before", "The open file before."),
+    _a("code.close", "alt+w", "Close the file", "Close the file; the last one closes the panel."),
+    _a("code_find.next", "enter down", "Next", "The next place that was found."),
+    _a("code_find.previous", "shift+enter up", "Before", "The place before that was found."),
+    _a("code_find.leave", "escape", "Leave", "Back to the code."),
     # Lines that ask for a few words.
     _a("find.done", "enter", "Find", "Go to the place that was found."),
     _a("find.leave", "escape", "Leave", "Leave the search."),
@@ -267,6 +214,20 @@ ACTIONS: tuple[Action, ...] = (
     _a("tool.keep", "ctrl+s", "Save", "Save the definition."),
     _a("tool.try_out", "ctrl+r", "Call", "Call the tool with these arguments."),
     _a("tool.leave", "escape", "Leave", "Leave it as it was."),
+    _a("files.open", "enter", "Open", "Open the marked file."),
+    _a("files.up", "up", "Up", "Mark the file above."),
+    _a("files.down", "down", "Down", "Mark the file below."),
+    _a("files.leave", "escape", "Leave", "Open nothing."),
+    _a("diff.up", "up k", "Up", "Mark the part above."),
+    _a("diff.down", "down j", "Down", "Mark the part below."),
+    _a("diff.toggle", "space", "Take or leave", "Take the marked part, or leave it."),
+    _a("diff.take_all", "a", "Take all", "Take all parts."),
+    _a("diff.leave_all", "d", "Leave all", "Leave all parts."),
+    _a("diff.apply", "enter", "Apply", "Apply the parts that are taken."),
+    _a("diff.leave", "escape q", "Leave", "Change nothing."),
+    _a("unsaved.previous", "up left", "Up", "The choice above.", call="app.focus_previous"),
+    _a("unsaved.next", "down right", "Down", "The choice below.", call="app.focus_next"),
+    _a("unsaved.leave", "escape", "Stay", "Stay; nothing is saved or dropped."),
     _a("models.open", "enter", "Switch", "Go on with the marked model."),
     _a("models.up", "up k", "Up", "Mark the model above.", call="cursor(-1)"),
     _a("models.down", "down j", "Down", "Mark the model below.", call="cursor(1)"),
@@ -304,7 +265,7 @@ def bindings(where: Where, *, leave_out: Iterable[str] = ()) -> list[Binding]:
     places = ("message", "transcript") if where == "message" else (where,)
     return [
         Binding(
-            ",".join(action.keys),
+            ",".join(action.keys) or keys_.UNBOUND,
             action.does,
             action.title,
             id=action.id,

@@ -23,9 +23,9 @@ from textual.widgets import TextArea
 from mistral_tui import keys
 from mistral_tui.actions import ACTIONS, BY_ID, bindings, key_of
 from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
+from mistral_tui.code_actions import CodeActions
 from mistral_tui.sanitize import sanitize
 from mistral_tui.sending import Sender
-from mistral_tui.tool_actions import ToolActions
 from mistral_tui.widgets.hints import Hints
 from mistral_tui.widgets.prompt import Prompt
 from mistral_tui.widgets.queue import QueueLines
@@ -53,11 +53,12 @@ _ALWAYS = {"quit", "help", "toggle_theme", "command_palette", "edit_prompt", "fo
 }
 
 
-class ChatApp(ToolActions):
+class ChatApp(CodeActions):
     """The chat. Its return value is the exit code."""
 
     TITLE = "mistral-tui"
     CSS_PATH = "app.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-code-above"), (100, "-code-beside")]  # noqa: RUF012 (Textual's)
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(
@@ -71,7 +72,11 @@ class ChatApp(ToolActions):
         resume: str = "",
         theme_name: str = "",
         tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
+        code: tuple[str, ...] | None = None,
+        preset: str = "",
     ) -> None:
+        """`code`: the files to open in the code panel; None: no panel. `preset`: that new
+        conversations begin with."""
         super().__init__()
         keys.use({})
         self._choice = choice
@@ -79,6 +84,8 @@ class ChatApp(ToolActions):
         self._sampling = sampling
         self._system_prompt = system_prompt
         self._tools = tools
+        self._code = code
+        self._preset = preset
         self._reopen = reopen
         self._resume = resume
         self._draft_timer: Timer | None = None
@@ -98,11 +105,12 @@ class ChatApp(ToolActions):
         self._problems = self.add_themes(theme_name)
 
     def compose(self) -> ComposeResult:
-        with Container(id="view"):
-            yield Welcome(id="welcome")
-        yield QueueLines(self.prompt.queue)
-        yield self.prompt.menu
-        yield self.prompt
+        with Container(id="work", classes="talk"), Container(id="talk"):
+            with Container(id="view"):
+                yield Welcome(id="welcome")
+            yield QueueLines(self.prompt.queue)
+            yield self.prompt.menu
+            yield self.prompt
         yield self.status
 
     # ── start and end ───────────────────────────────────────────────────────────────
@@ -150,6 +158,7 @@ class ChatApp(ToolActions):
             sampling=self._sampling,
             system_prompt=self._system_prompt,
             tools=self._tools,
+            preset=self._preset,
             toolbox=rest.toolbox(config, self._tools),
         )
         await self.session.load_permissions()
@@ -168,6 +177,8 @@ class ChatApp(ToolActions):
         self.set_timer(_PURGE_SECONDS, lambda: self.start(self._purge()))
         self.start(self._load())
         self.prompt.remember(await self.store.recent_prompts())
+        if self._code is not None:
+            self.start(self.open_files(self._code))
         if self._resume:
             await self.session.open(self._resume)
         if self._reopen or self._resume:
@@ -227,7 +238,11 @@ class ChatApp(ToolActions):
 
     async def action_quit(self) -> None:
         """Leave; the exit code says whether the model could be loaded."""
-        self.exit(1 if self.begun and self.session.engine == "failed" else 0)
+        self.run_worker(self._quit(), exit_on_error=False)
+
+    async def _quit(self) -> None:
+        if await self.may_leave():
+            self.exit(1 if self.begun and self.session.engine == "failed" else 0)
 
     async def leave(self) -> None:
         """Stop and save; called once the screen is given back."""
@@ -240,6 +255,8 @@ class ChatApp(ToolActions):
         await self.session.close_tools()
         with contextlib.suppress(TimeoutError):  # what a hanging engine had said is saved now
             await asyncio.wait_for(self.session.stop(), 2)
+        with contextlib.suppress(*self._backstage.TROUBLES):
+            await self.keep_code()
         with contextlib.suppress(*self._backstage.TROUBLES):
             await self.session.keep_draft(self.draft)
         with contextlib.suppress(*self._backstage.TROUBLES):
@@ -339,7 +356,7 @@ class ChatApp(ToolActions):
     def action_focus_other(self) -> None:
         """From the prompt to the conversation, or back; a call that waits goes before."""
         if not self.to_consent():
-            self.screen.focus_next()
+            self.screen.focus_next("#talk *")
 
     def action_help_quit(self) -> None:
         """On Ctrl+C with nothing to copy: say how to leave."""
@@ -380,36 +397,18 @@ def _starter_is_there() -> bool:
     return starter.is_installed()
 
 
-def run(
-    choice: ModelChoice,
-    *,
-    sampling: SamplingChoice,
-    system_prompt: str = "",
-    reopen: bool = False,
-    resume: str = "",
-    theme: str = "",
-    tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
-) -> int:
+def stay(app: ChatApp) -> int:
     """Open the chat and stay in it; returns the exit code.
 
     Raises:
         paths.FolderError: the app's folders cannot be made; a sentence.
     """
-    app = ChatApp(
-        choice,
-        sampling=sampling,
-        system_prompt=system_prompt,
-        reopen=reopen,
-        resume=resume,
-        theme_name=theme,
-        tools=tools,
-    )
 
-    async def stay() -> int:
+    async def staying() -> int:
         try:
             code = await app.run_async()
         finally:
             await app.leave()
         return app.return_code or code or 0
 
-    return asyncio.run(stay())
+    return asyncio.run(staying())

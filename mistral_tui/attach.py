@@ -185,13 +185,18 @@ def _decode(data: bytes) -> str:
 
 
 def _block(name: str, content: str) -> str:
-    """The path, and the content in a fence longer than any in it."""
+    """The path, and the content."""
+    tick = "``" if "`" in name else "`"
+    return f"{tick}{name}{tick}:\n\n{fenced(name, content)}"
+
+
+def fenced(name: str, content: str) -> str:
+    """The content of a file in a fence longer than any in it."""
     longest = max(map(len, re.findall("`{3,}", content)), default=2)
     fence = "`" * (longest + 1)
     language = _LANGUAGES.get(Path(name).suffix.removeprefix(".").lower(), "")
-    tick = "``" if "`" in name else "`"
     end = "" if content.endswith("\n") or not content else "\n"
-    return f"{tick}{name}{tick}:\n\n{fence}{language}\n{content}{end}{fence}"
+    return f"{fence}{language}\n{content}{end}{fence}"
 
 
 def _size(count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from inference.errors import InferenceError
 from mistral_tui import paths
 from mistral_tui.choices import ToolsChoice
+from mistral_tui.code.errors import CodeError
 from mistral_tui.config.file import Config
 from mistral_tui.config.file import load as load_config
 from mistral_tui.config.user_files import FileProblem
@@ -50,7 +51,9 @@ __all__ = [
 ]
 
 # What may go wrong by no fault of ours; each says so in a sentence.
-TROUBLES = (StoreError, InferenceError, paths.FolderError, FileProblem, ToolError, OSError)
+TROUBLES = (
+    *(StoreError, InferenceError, paths.FolderError, FileProblem, ToolError, CodeError, OSError),
+)
 
 SETTINGS = (Opened, Tuned, EngineChanged)
 """What is told when other settings, or another model, are in effect."""

@@ -4,32 +4,30 @@ must not wait for what only other commands need."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from mistral_tui import config_command, options, sessions, tool_options
+from mistral_tui import code_command, config_command, fim_command, options, sessions, tool_options
+from mistral_tui.code.place import STANDARD_INPUT
+from mistral_tui.command_line import check, choose, piped, run, utf8
 from mistral_tui.launch import (
     COMMANDS,
     STARTER,
-    check_folder,
     fail,
-    last_model,
     open_chat,
     open_standard_streams,
-    resolve,
     usage,
 )
 
 if TYPE_CHECKING:
-    from mistral_tui import headless
     from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
 
 # Options of the chat that take no value; every other option takes one.
 _FLAGS = {
     "--continue", "-c", "--json", "--version", "--help", "-h", "--instruct", "--no-instruct",
+    "--in-place", "--stdio", "--whole",
 }  # fmt: skip
 
 app = typer.Typer(
@@ -51,6 +49,8 @@ def with_command(args: list[str]) -> list[str]:
     position = 0
     while position < len(args) and args[position] != "--":
         arg = args[position]
+        if arg.startswith("-:"):  # a place in standard input
+            args[position] = arg = f"{STANDARD_INPUT}{arg[1:]}"
         if arg.startswith("-") and arg != "-":
             if arg.startswith("--"):
                 name, equals, value = arg.partition("=")
@@ -83,9 +83,10 @@ def _root() -> None:
 
 
 @app.command(
-    epilog="Other commands: pull (get the starter model), models (what is on disk), fim (fill "
-    "in the middle of code), demo (three fixed prompts), sessions (list, search, export, import "
-    "conversations), config (show the settings); `mistral-tui fim --help` tells more. "
+    epilog="Other commands: code (the chat with files of code beside it), fim (fill in the middle "
+    "of code), pull (get the starter model), models (what is on disk), demo (three fixed prompts), "
+    "sessions (list, search, export, import conversations), config (show the settings); "
+    "`mistral-tui fim --help` tells more. "
     "Exit codes: 0 good, 1 failed, 2 wrong usage, 130 interrupted."
 )
 def chat(
@@ -160,8 +161,8 @@ def chat(
         max_tokens=max_tokens,
         seed=seed,
     )
-    _check(sampling)
-    choice = _choice(model, device, dtype, threads, attention, lora, instruct=instruct)
+    check(sampling)
+    choice = choose(model, device, dtype, threads, attention, lora, instruct=instruct)
     said = tool_options.given(tools, tool_choice)
     if prompt is not None:
         headless_only = (said, allow_tool, tool_result)
@@ -175,7 +176,7 @@ def chat(
         sampling=sampling,
         system_prompt=system,
         reopen=continue_,
-        resume=sessions.full_id(_text(resume)) if resume else "",
+        resume=sessions.full_id(utf8(resume)) if resume else "",
         theme=theme,
         tools=said,
     )
@@ -200,47 +201,14 @@ def demo(
     from mistral_tui import oneshot
     from mistral_tui.choices import SamplingChoice
 
-    choice = _choice(model, device, dtype, threads, attention, lora)
+    choice = choose(model, device, dtype, threads, attention, lora)
     sampling = SamplingChoice(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    _check(sampling)
-    _run(lambda choice: oneshot.Demo(choice, sampling, as_json), choice)
+    check(sampling)
+    run(lambda choice: oneshot.Demo(choice, sampling, as_json), choice)
 
 
-@app.command()
-def fim(
-    model: options.Model = "",
-    prefix: Annotated[
-        str, typer.Option(metavar="TEXT", help="What stands before. `-`: standard input.")
-    ] = "",
-    suffix: Annotated[
-        str, typer.Option(metavar="TEXT", help="What stands behind. `-`: standard input.")
-    ] = "",
-    max_tokens: Annotated[int, typer.Option(metavar="N", help="Most tokens between.")] = 256,
-    temperature: Annotated[float, typer.Option(metavar="T", help="0 is greedy.")] = 0.0,
-    top_p: options.TopP = None,
-    seed: options.Seed = None,
-    lora: options.Lora = "",
-    attention: options.Attention = "auto",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    threads: options.Threads = None,
-    as_json: options.Json = False,
-) -> None:
-    """Fill in the middle: print what belongs between a prefix and a suffix (Codestral)."""
-    from mistral_tui import oneshot
-    from mistral_tui.choices import SamplingChoice
-
-    if prefix == suffix == "-":
-        usage("Only one of --prefix and --suffix can come from standard input.")
-    texts = [_piped() if text == "-" else _text(text) for text in (prefix, suffix)]
-    if not any(texts):
-        usage("Give --prefix and --suffix: what stands before and behind the hole.")
-    choice = _choice(model, device, dtype, threads, attention, lora)
-    sampling = SamplingChoice(
-        temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed
-    )
-    _check(sampling)
-    _run(lambda choice: oneshot.Fim(choice, sampling, as_json, *texts), choice)
+app.command()(code_command.code)
+app.command()(fim_command.fim)
 
 
 @app.command()
@@ -260,9 +228,9 @@ def models(
     from mistral_tui import catalog
 
     for folder in folders or ():
-        if not Path(_text(folder)).expanduser().is_dir():
-            fail(f"{_text(folder)} is no folder; give one that holds models.")
-    found = catalog.find([Path(_text(f)).expanduser() for f in folders or ()] or catalog.places())
+        if not Path(utf8(folder)).expanduser().is_dir():
+            fail(f"{utf8(folder)} is no folder; give one that holds models.")
+    found = catalog.find([Path(utf8(f)).expanduser() for f in folders or ()] or catalog.places())
     typer.echo(catalog.as_json(found) if as_json else catalog.as_table(found))
 
 
@@ -325,88 +293,19 @@ def _print_answer(
     asked_tools = tool_options.headless(*tools, now)
     choice = choice.filled(settings.values)
     named = bool(choice.model)  # the starter asked for by name: consent to its download
-    piped = _piped()
-    parts = [part for part in ("" if prompt == "-" else _text(prompt), piped.rstrip("\n")) if part]
-    text = "\n\n".join(parts)
+    said = "" if prompt == "-" else utf8(prompt)
+    text = "\n\n".join(part for part in (said, piped().rstrip("\n")) if part)
     if not text.strip():
         usage("The prompt is empty; give -p a text, or pipe one in.")
-    _run(
+    run(
         lambda choice: headless.Ask(
             choice,
             text,
             sampling,
-            system=_text(system),
+            system=utf8(system),
             as_json=as_json,
             fetch=choice.model == STARTER and named,
             tools=asked_tools,
         ),
         choice,
     )
-
-
-def _check(sampling: SamplingChoice) -> None:
-    """An impossible setting is said before a model is loaded."""
-    from inference.api import SamplingParams
-    from inference.errors import SettingError
-    from inference.limits import check
-
-    try:
-        check(sampling.over(SamplingParams()))
-    except SettingError as error:
-        fail(str(error))
-
-
-def _choice(
-    model: str,
-    device: str,
-    dtype: str,
-    threads: int | None,
-    attention: str,
-    lora: str,
-    *,
-    instruct: bool = True,
-) -> ModelChoice:
-    from mistral_tui.choices import ModelChoice
-
-    return ModelChoice(
-        resolve(model),
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        attention=attention,
-        lora=str(Path(_text(lora)).expanduser().absolute()) if lora else "",
-        instruct=instruct,
-    )
-
-
-def _run(job: Callable[[ModelChoice], headless.Job], choice: ModelChoice) -> NoReturn:
-    """Do a job without a UI, on the model that is named or the one used last."""
-    from dataclasses import replace
-
-    from mistral_tui import headless, paths
-
-    if not choice.model:
-        choice = replace(choice, model=last_model())
-    if choice.model != STARTER:
-        check_folder(choice.model, choice.lora)
-    try:
-        log = paths.log_dir() / "engine.log"
-    except paths.FolderError as error:
-        fail(str(error))
-    sys.exit(headless.run(job(choice), log))
-
-
-def _piped() -> str:
-    from mistral_tui import headless
-
-    try:
-        return headless.piped_input()
-    except ValueError as error:
-        fail(f"The input cannot be used: {error}.")
-    except KeyboardInterrupt:
-        sys.exit(headless.INTERRUPTED)
-
-
-def _text(argument: str) -> str:
-    """An argument without what is not UTF-8 in it."""
-    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

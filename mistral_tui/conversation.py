@@ -57,11 +57,12 @@ class Session:
         system_prompt: str = "",
         config: Config | None = None,
         tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
+        preset: str = "",
     ) -> None:
         self._store = store
         self._client = client
         self._tell = tell
-        self.tuning = Tuning(sampling, system_prompt, config, tools)
+        self.tuning = Tuning(sampling, system_prompt, config, tools, preset)
         self._changed: list[str] = []  # settings, since the last message
         self._turn: Turn | None = None
         self._request = 0  # of the turn that is under way; 0: there is none
@@ -136,7 +137,7 @@ class Session:
         """An empty conversation; it reaches the disk with its first message."""
         await self.stop()
         self.conversation, self.messages, self.siblings = None, [], {}
-        self.tuning.open({})
+        self.tuning.begin()
         self._tell(Opened(None, ()))
 
     async def open_latest(self) -> bool:
@@ -186,6 +187,7 @@ class Session:
         Raises:
             StoreError, PromptError: they could not be kept, or name a prompt that is not there.
         """
+        prompt = self.tuning.now(None)["system_prompt"].value
         changed = self.tuning.change(new, self.card)
         if not changed:
             return
@@ -193,7 +195,7 @@ class Session:
         self._tell(Tuned(tuple(changed)))
         if self.conversation is not None:
             await self._keep_settings()
-            if "system_prompt" in new.values:
+            if self.tuning.now(None)["system_prompt"].value != prompt:
                 text = self.tuning.system_prompt()
                 self.conversation = await self._store.update_conversation(
                     self.conversation.id, system_prompt=text

@@ -180,7 +180,7 @@ async def stream(
 ) -> Reply | Failed:
     """Generate, printing the text as it comes where `show` is true."""
     text: list[str] = []
-    out = _Printer(sys.stdout)
+    out = Printer(sys.stdout)
     ids: list[int] = []
     logprobs: list[float] = []
     calls: list[CallPiece] = []
@@ -228,7 +228,7 @@ async def load(
         meter.clear()
 
 
-class _Printer:
+class Printer:
     """Prints an answer as it comes, safe for a terminal, its last line complete."""
 
     def __init__(self, out: TextIO) -> None:

@@ -40,7 +40,8 @@ _SAME = {"ctrl+m": "enter", "ctrl+i": "tab", "ctrl+h": "backspace",
          "ctrl+left_square_bracket": "escape", "ctrl+space": "ctrl+at"}  # fmt: skip
 # How else Textual calls what comes from a terminal.
 _ALSO = {"ctrl+at": ("ctrl+at", "ctrl+@", "ctrl+space")}
-_UNBOUND = "no_key"  # stands in Textual's keymap for an action that has no key
+UNBOUND = "no_key"
+"""Stands for the key of an action that has none, as Textual wants one."""
 
 _changed: dict[str, tuple[str, ...]] = {}
 
@@ -59,7 +60,7 @@ def now(id: str, default: tuple[str, ...]) -> tuple[str, ...]:
 def keymap(changed: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """The same for Textual."""
     return {
-        id: ",".join(",".join(_ALSO.get(key, (key,))) for key in keys) or _UNBOUND
+        id: ",".join(",".join(_ALSO.get(key, (key,))) for key in keys) or UNBOUND
         for id, keys in changed.items()
     }
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
 
 STARTER = "starter"
-COMMANDS = ("chat", "pull", "demo", "fim", "models", "sessions", "config")
+COMMANDS = ("chat", "code", "pull", "demo", "fim", "models", "sessions", "config")
 
 
 def is_plain(args: list[str]) -> bool:
@@ -31,8 +31,10 @@ def open_chat(
     resume: str = "",
     theme: str = "",
     tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
+    code: tuple[str, ...] | None = None,
+    preset: str = "",
 ) -> NoReturn:
-    """The chat, until the user leaves it."""
+    """The chat, until the user leaves it; `code`: with these files in the code panel."""
     if choice.model not in ("", STARTER):
         check_folder(choice.model, choice.lora)
     if not (os.isatty(0) and os.isatty(1)):
@@ -40,22 +42,25 @@ def open_chat(
     if not os.isatty(2):
         # Textual draws on standard error: `2>file` must not swallow the screen.
         setattr(sys, "__stderr__", sys.__stdout__)  # noqa: B010
-    from mistral_tui.app import run
+    from mistral_tui.app import ChatApp, stay
     from mistral_tui.paths import FolderError
 
     try:
-        code = run(
+        app = ChatApp(
             choice,
             sampling=sampling,
             system_prompt=system_prompt,
             reopen=reopen,
             resume=resume,
-            theme=theme,
+            theme_name=theme,
             tools=tools,
+            code=code,
+            preset=preset,
         )
+        exit_code = stay(app)
     except FolderError as error:
         fail(str(error))
-    sys.exit(code)
+    sys.exit(exit_code)
 
 
 def resolve(model: str) -> str:

@@ -8,7 +8,7 @@ from mistral_tui.actions import key_of
 from mistral_tui.tree_actions import TreeActions
 
 if TYPE_CHECKING:
-    from mistral_tui.config.settings import Value
+    from mistral_tui.config.setting import Value
     from mistral_tui.happenings import Waiting
     from mistral_tui.screens.write import WriteScreen
     from mistral_tui.tools.consent import By

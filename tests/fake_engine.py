@@ -22,6 +22,7 @@ from inference.api import (
     CountTokens,
     Event,
     Failed,
+    FillInMiddle,
     Finished,
     FinishReason,
     Generate,
@@ -98,12 +99,26 @@ class Reply:
     deaf: bool = False  # to cancel
 
 
+@dataclass
+class Middles:
+    """How one request for code goes: the pieces of each middle, which come in turn; `gate`,
+    `holds_at`, `release` and `fails` as of a reply."""
+
+    texts: Sequence[Sequence[str]] = (("x", " = ", "1"),)
+    gate: asyncio.Event | None = None
+    holds_at: int = -1
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    fails: tuple[str, str] | None = None
+    deaf: bool = False
+
+
 class FakeEngine:
     """`EngineClient` by script; without one it loads at once and says hello."""
 
     def __init__(self, replies: Sequence[Reply] = (), loads: Sequence[Load] = ()) -> None:
         self.replies = list(replies)
         self.loads = list(loads)
+        self.middles: list[Middles] = []
         self.requests: list[Request] = []
         self.cancelled: set[int] = set()
         self.started = self.closed = 0
@@ -122,6 +137,11 @@ class FakeEngine:
     @property
     def asked(self) -> list[Generate]:
         return [r for r in self.requests if isinstance(r, Generate)]
+
+    @property
+    def holes(self) -> list[FillInMiddle]:
+        """The requests for code."""
+        return [r for r in self.requests if isinstance(r, FillInMiddle)]
 
     @property
     def said(self) -> list[list[tuple[str, str]]]:
@@ -160,6 +180,8 @@ class FakeEngine:
                 script = self._load(request)
             case Generate():
                 script = self._answer(request)
+            case FillInMiddle():
+                script = self._fill(request)
             case CountTokens():
                 script = self._count(request)
             case Measure():
@@ -267,7 +289,30 @@ class FakeEngine:
                 seed=7,
             )
 
-    async def _hold(self, request: Generate, reply: Reply, gate: asyncio.Event) -> bool:
+    async def _fill(self, request: FillInMiddle) -> AsyncIterator[Event]:
+        script = self.middles.pop(0) if self.middles else Middles()
+        yield PrefillProgress(request.id, 30, 40, 10)
+        stopped = script.gate is not None and await self._hold(request, script, script.gate)
+        count = 0
+        for turn in itertools.zip_longest(*script.texts[: request.middles]):
+            for middle, text in enumerate(turn):
+                if count == script.holds_at:
+                    stopped = await self._hold(request, script, script.release)
+                await asyncio.sleep(0)
+                stopped = stopped or (request.id in self.cancelled and not script.deaf)
+                if text is not None and not stopped:
+                    yield Tokens(request.id, (100 + count,), (-0.1,), text, middle=middle)
+                    count += 1
+        if count == script.holds_at and not stopped:
+            stopped = await self._hold(request, script, script.release)
+        if script.fails and not stopped:
+            yield Failed(request.id, *script.fails)
+            return
+        reason: FinishReason = "cancelled" if stopped else "stop"
+        usage, timings = Usage(40, 10, count), Timings(0.2, 0.25, 1.0, 31.5)
+        yield Finished(request.id, reason, usage, timings, 7, reasons=(reason,) * request.middles)
+
+    async def _hold(self, request: Request, reply: Reply | Middles, gate: asyncio.Event) -> bool:
         """Wait for the gate; True if the request was cancelled meanwhile."""
         while not gate.is_set():
             if request.id in self.cancelled and not reply.deaf:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
+import scenes_of_code  # noqa: F401 (adds its scenes)
 from fake_engine import ask, chat, screen_text, wait_until
 from inference import starter
 from mistral_tui import themes

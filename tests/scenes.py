@@ -59,18 +59,21 @@ class Scene:
     play: Callable[[Pilot[int], ChatApp], Awaitable[None]]
     engine: Callable[[], FakeEngine] = FakeEngine
     options: dict[str, Any] = field(default_factory=dict)
+    sizes: tuple[tuple[int, int], ...] = ((80, 24), (120, 40))
 
 
 SCENES: dict[str, Scene] = {}
 
 
 def scene(
-    engine: Callable[[], FakeEngine] = FakeEngine, **options: Any
+    engine: Callable[[], FakeEngine] = FakeEngine, *, huge: bool = False, **options: Any
 ) -> Callable[[Callable[[Pilot[int], ChatApp], Awaitable[None]]], None]:
-    """Adds a scene under the name of its function."""
+    """Adds a scene under the name of its function; `huge`: on a huge terminal, too."""
 
     def add(play: Callable[[Pilot[int], ChatApp], Awaitable[None]]) -> None:
-        SCENES[play.__name__] = Scene(play, engine, options)
+        made = SCENES[play.__name__] = Scene(play, engine, options)
+        if huge:
+            SCENES[play.__name__] = replace(made, sizes=(*made.sizes, (200, 60)))
 
     return add
 

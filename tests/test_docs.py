@@ -14,7 +14,7 @@ FOLDERS = (
     "inference",
     "inference/constrained",
     "mistral_tui",
-    *(f"mistral_tui/{n}" for n in ("config", "history", "tools")),
+    *(f"mistral_tui/{n}" for n in ("code", "config", "history", "tools", "widgets/code")),
 )
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from mistral_tui.config import presets, rebinding
 from mistral_tui.config.presets import Preset
-from mistral_tui.config.settings import SECTIONS, Value, literal, of_section
+from mistral_tui.config.setting import Value, literal
+from mistral_tui.config.settings import SECTIONS, of_section
 from mistral_tui.config.toml_file import TomlFile
 from mistral_tui.config.user_files import FileProblem, write_new
 

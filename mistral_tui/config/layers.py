@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from mistral_tui.choices import SamplingChoice
-from mistral_tui.config.settings import BY_KEY, SETTINGS, Invalid, Setting, Value
+from mistral_tui.config.setting import Invalid, Setting, Value
+from mistral_tui.config.settings import BY_KEY, SETTINGS
 from mistral_tui.config.user_files import is_name
 from mistral_tui.sanitize import one_line
 

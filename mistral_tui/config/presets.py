@@ -14,16 +14,8 @@ from pathlib import Path
 from typing import Literal
 
 from mistral_tui.config import system_prompts
-from mistral_tui.config.settings import (
-    BY_KEY,
-    Invalid,
-    Setting,
-    Value,
-    literal,
-    of_section,
-    sentence,
-    unknown,
-)
+from mistral_tui.config.setting import Invalid, Setting, Value, literal, sentence
+from mistral_tui.config.settings import BY_KEY, of_section, unknown
 from mistral_tui.config.toml_file import TomlFile
 from mistral_tui.config.user_files import (
     NAME_RULE,
@@ -69,6 +61,11 @@ class Preset:
         )
 
 
+_CODE_PROMPT = (
+    "You are a code assistant. Answer with code that works, in fenced blocks that name their "
+    "language. To change code you were shown, give each changed function whole. Explain only what "
+    "the code does not say, in a sentence or two."
+)
 BUILT_IN: tuple[Preset, ...] = (
     # Mistral recommends 0.15 for Small 3 and its kin; above 0, so that a second try differs.
     Preset(
@@ -88,11 +85,19 @@ BUILT_IN: tuple[Preset, ...] = (
         {"temperature": 0.8, "top_p": 1.0, "min_p": 0.05},
         "Stories, names, brainstorming: each try differs.",
     ),
-    # No penalty: code repeats itself. No limit: half a function is worth nothing.
+    # No penalty: code repeats itself. 256 tokens at most, as in Mistral's own example of a code
+    # assistant: enough for a function; of an answer that was cut, `c` has the model go on.
     Preset(
         "code",
-        {"temperature": 0.0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0},
-        "Code: always the likeliest token, and repetition costs nothing.",
+        {
+            "temperature": 0.1,
+            "top_p": 1.0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "max_tokens": 256,
+            "system_prompt": _CODE_PROMPT,
+        },
+        "Code: short answers close to the likeliest, and repetition costs nothing.",
     ),
 )
 

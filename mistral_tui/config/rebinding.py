@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 from mistral_tui.actions import ACTIONS, BY_ID, FIRST, PLACES, Action
-from mistral_tui.config.settings import literal, said
+from mistral_tui.config.setting import literal, said
 from mistral_tui.config.toml_file import TomlFile
 from mistral_tui.keys import character, parse_key, show_key
 from mistral_tui.sanitize import one_line

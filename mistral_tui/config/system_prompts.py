@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral_tui.config.settings import MOST_TEXT
+from mistral_tui.config.setting import MOST_TEXT
 from mistral_tui.config.user_files import (
     NAME_RULE,
     FileProblem,

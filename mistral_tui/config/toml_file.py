@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mistral_tui.config.settings import Invalid, Setting, Value, sentence, unknown
+from mistral_tui.config.setting import Invalid, Setting, Value, sentence
+from mistral_tui.config.settings import unknown
 from mistral_tui.config.user_files import FileProblem, read_text
 from mistral_tui.sanitize import one_line
 

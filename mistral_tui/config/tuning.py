@@ -11,7 +11,7 @@ from mistral_tui.config import file as config_file
 from mistral_tui.config import layers, system_prompts
 from mistral_tui.config.file import Config
 from mistral_tui.config.layers import ConversationSettings, Effective
-from mistral_tui.config.settings import Value
+from mistral_tui.config.setting import Value
 
 
 class Tuning:
@@ -24,9 +24,12 @@ class Tuning:
         system_prompt: str = "",
         config: Config | None = None,
         tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
+        preset: str = "",
     ) -> None:
+        """`preset`: that new conversations begin with."""
         self.config = config or Config(config_file.config_path())
-        self.own = ConversationSettings()
+        self._new = ConversationSettings(preset)
+        self.own = self._new
         self._said: dict[str, Value] = layers.said_in(said)
         self._touched: set[str] = set()  # settings that were changed since the start
         if system_prompt:
@@ -93,6 +96,10 @@ class Tuning:
             system_prompts.PromptError: it names a file that cannot be read; a sentence.
         """
         return system_prompts.resolve(str(self.now(None)["system_prompt"].value or ""))
+
+    def begin(self) -> None:
+        """The settings of a new conversation."""
+        self.own = self._new
 
     def open(self, settings: Mapping[str, Any]) -> None:
         """Take over a conversation's own settings."""

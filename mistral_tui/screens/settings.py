@@ -15,7 +15,8 @@ from textual.widgets import Input, Static
 from mistral_tui.actions import bindings, line
 from mistral_tui.config import presets
 from mistral_tui.config.layers import ConversationSettings, Effective
-from mistral_tui.config.settings import BY_KEY, Invalid, of_section
+from mistral_tui.config.setting import Invalid
+from mistral_tui.config.settings import BY_KEY, of_section
 from mistral_tui.config.user_files import FileProblem
 from mistral_tui.sanitize import one_line
 

@@ -13,7 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
 from mistral_tui.actions import bindings, key_of, line
-from mistral_tui.config.settings import BY_KEY, Value
+from mistral_tui.config.setting import Value
+from mistral_tui.config.settings import BY_KEY
 from mistral_tui.history.schema import StoreError
 from mistral_tui.sanitize import one_line
 from mistral_tui.screens import tool_words

@@ -11,7 +11,7 @@ from mistral_tui.sanitize import StreamSanitizer, sanitize
 LARGE = 20_000
 """Characters from which a text stands as one word; a key press takes some 10 ms more there."""
 _PIECE = 65_536
-_CHIP = re.compile(r"\[pasted text #\d+, [\d,]+ (?:lines|characters)\]")
+_CHIP = re.compile(r"\[(?:pasted text #\d+, [\d,]+ (?:lines|characters)|code #\d+, [^\[\]\n]+)\]")
 
 
 def clean(text: str) -> str:
@@ -51,6 +51,13 @@ class Pastes:
         size = f"{lines:,} lines" if lines > 1 else f"{len(text):,} characters"
         chip = f"[pasted text #{len(self._texts) + 1}, {size}]"
         self._texts[chip] = self.unfold(text)
+        return chip
+
+    def name(self, text: str, what: str) -> str:
+        """The word that stands for a piece of code; `what` says which."""
+        said = re.sub(r"[\[\]\n]", "·", what)
+        chip = f"[code #{len(self._texts) + 1}, {said}]"
+        self._texts[chip] = text
         return chip
 
     def unfold(self, text: str) -> str:

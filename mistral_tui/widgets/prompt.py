@@ -73,7 +73,12 @@ class Prompt(TextArea):
         """The keys may be others now."""
         send, newline = BY_ID["send"].shown_key, BY_ID["newline"].shown_key
         keys = [f"{send} sends"] * bool(send) + [f"{newline}: new line"] * bool(newline)
-        self.placeholder = "Write a message…" + f"  ({', '.join(keys)})" * bool(keys)
+        said = f"  ({', '.join(keys)})" * bool(keys)
+        room = self.content_size.width or 80  # before the first layout
+        self.placeholder = "Write a message…" + said * (len(said) + 17 <= room)
+
+    def on_resize(self) -> None:
+        self.show_keys()
 
     # ── its text ────────────────────────────────────────────────────────────────────
 
@@ -115,6 +120,13 @@ class Prompt(TextArea):
         folded = self.pastes.fold(clean(text))
         self.replace(folded, (0, 0), self.document.end, maintain_selection_offset=False)
         self._quiet = True
+
+    def quote(self, text: str, what: str) -> None:
+        """Put a piece of code at the cursor, as one word that says what it is."""
+        before = self.document.get_line(self.cursor_location[0])[: self.cursor_location[1]]
+        space = "" if not before or before[-1].isspace() else " "
+        self._replace_via_keyboard(f"{space}{self.pastes.name(text, what)} ", *self.selection)
+        self.focus()
 
     def take(self, sent: str) -> None:
         """What was sent leaves the prompt and joins the history; what was typed since stays."""

@@ -13,7 +13,8 @@ import typer.main
 
 import tiny
 from mistral_tui import cli
-from mistral_tui.cli import STARTER, resolve, with_command
+from mistral_tui.cli import STARTER, with_command
+from mistral_tui.launch import resolve
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,8 @@ from mistral_tui.cli import STARTER, resolve, with_command
         ("models --json", "models --json"),
         ("demo m --max_tokens 5", "demo m --max-tokens 5"),
         ("fim m --prefix demo --suffix pull", "fim m --prefix demo --suffix pull"),
+        ("fim -:3:4 m", "fim /dev/stdin:3:4 m"),
+        ("fim --prefix -:3 m", "fim --prefix -:3 m"),
         ("m --no-instruct --lora demo", "chat m --no-instruct --lora demo"),
         ("--instruct models", "models --instruct"),
         # The reference's spelling.

@@ -32,7 +32,8 @@ from mistral_tui.config.layers import (
     effective,
     said_in,
 )
-from mistral_tui.config.settings import BY_KEY, SETTINGS, Invalid, Setting, literal
+from mistral_tui.config.setting import Invalid, Setting, literal
+from mistral_tui.config.settings import BY_KEY, SETTINGS, of_section
 from mistral_tui.config.toml_file import MOST_PROBLEMS, key_lines
 from mistral_tui.config.user_files import FileProblem
 
@@ -393,7 +394,8 @@ def test_the_nearest_setting_applies_and_says_where_it_came_from(tmp_path: Path)
         "repetition_penalty": (1.1, "model"),
         **{
             key: (BY_KEY[key].default, "default")
-            for key in ("max_tokens", "system_prompt", "safe_prompt", "model", "instruct", "tools",
+            for key in (*of_section("code"), "max_tokens",
+                        "system_prompt", "safe_prompt", "model", "instruct", "tools",
                             "tool_choice", "tool_rounds", "tool_timeout", "tool_modules",
                         "device", "dtype", "threads", "attention", "theme")
         },

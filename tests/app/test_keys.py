@@ -106,13 +106,16 @@ async def test_a_key_of_the_app_goes_before_the_text_field_s_own(own: Path) -> N
 
 
 async def test_quit_and_the_palette_can_be_moved(own: Path) -> None:
-    own.write_text('[keys]\nquit = "f10"\ncommand_palette = "ctrl+space"\nfocus_other = "f6"\n')
+    own.write_text(
+        '[keys]\nquit = "f10"\ncommand_palette = "ctrl+space"\nfocus_other = "f16"\n'
+        '"code.complete" = "f18"\n'
+    )
     async with chat(FakeEngine()) as (app, pilot):
         assert toasts(app) == []
         await ask(pilot, "hello")
         await pilot.press("tab")
         assert app.prompt.has_focus
-        await pilot.press("f6")
+        await pilot.press("f16")
         assert app.transcript.has_focus
         await pilot.press("ctrl+q", "ctrl+p")
         await pilot.pause()
@@ -186,16 +189,16 @@ async def test_an_app_without_own_keys_has_ours_again(own: Path) -> None:
 
 
 async def test_notices_name_the_keys_in_effect(own: Path) -> None:
-    own.write_text('[keys]\nrestart = "f7"\nsend = "ctrl+s"\nnew = []\n')
+    own.write_text('[keys]\nrestart = "f17"\nsend = "ctrl+s"\nnew = []\n')
     engine = FakeEngine(loads=[Load(fails=("load_failed", "No."))])
     async with chat(engine, size=(120, 40)) as (app, pilot):
-        assert "F7 tries again" in last_row(app)
+        assert "F17 tries again" in last_row(app)
         assert "Ctrl+S sends" in screen_text(app)
         await pilot.press("f1")
         await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
         await wait_until(pilot, lambda: "Start the engine again" in screen_text(app))
         [row] = [row for row in screen_rows(app) if "Start the engine again" in row]
-        assert "F7 " in row
+        assert "F17 " in row
         await pilot.press(*"new", "space", *"conv")
         await wait_until(pilot, lambda: "Scroll" not in screen_text(app))
         assert "Start a new conversation." in screen_text(app)

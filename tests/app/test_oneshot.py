@@ -70,7 +70,8 @@ def test_fim_prints_the_middle(folder: Path) -> None:
     (expected,), _ = generate([prompt], model, max_tokens=9, temperature=0)
     assert told["ids"] == expected
     assert told["middle"] == told["text"] == told["candidates"][0]["middle"]
-    assert told["finish_reason"] == "length"
+    assert told["finish_reason"] == told["candidates"][0]["finish_reason"] == "length"
+    assert told["left_out"] == [0, 0]
     done = _run("fim", folder, "--prefix", "-", "--suffix", "return x", "--max-tokens", "9",
                 stdin="def add(")  # fmt: skip
     assert done.returncode == 0

@@ -77,12 +77,14 @@ def test_beginnings_come_before_letters_and_titles() -> None:
         return [choice.label for choice in slash.choices(typed, ())]
 
     assert names("copy")[:2] == ["/copy-answer", "/copy-code"]
-    assert names("code")[0] == "/copy-code"
+    assert names("code")[0] == "/code"
+    assert "/copy-code" in names("code")
     assert names("cpcd") == ["/copy-code"]
     assert "/toggle-theme" in names("light")  # by its title
     assert names("xyzzy") == []
     sure = {choice.label: choice.sure for choice in slash.choices("code", ())}
     assert sure["/copy-code"] is False
+    assert sure["/code"] is True
     assert [c.keys for c in slash.choices("copy-code", ())] == ["Ctrl+G"]
 
 

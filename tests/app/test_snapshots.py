@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+import scenes_of_code  # noqa: F401 (adds its scenes)
 from fake_engine import chat, wait_until
 from mistral_tui import themes
 from mistral_tui.app import ChatApp
 from scenes import SCENES, steady, still, styled_rows
 
 FOLDER = Path(__file__).parents[1] / "snapshots"
-SIZES = [(80, 24), (120, 40)]
 WRITE = os.environ.get("SNAPSHOTS") == "write"
 THEMES = [theme.name for theme in themes.load_themes()[0]]
 
@@ -35,8 +35,14 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return None
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(name, size, id=f"{name}-{size[0]}x{size[1]}")
+        for name, scene in SCENES.items()
+        for size in scene.sizes
+    ],
+)
 async def test_the_screen_is_as_it_was(name: str, size: tuple[int, int]) -> None:
     scene = SCENES[name]
     styles: dict[str, str] = {}
@@ -89,5 +95,5 @@ def compare(name: str, text: str, styles: dict[str, str]) -> None:
 
 
 def test_no_snapshot_is_left_over() -> None:
-    known = {f"{name}-{w}x{h}.txt" for name in SCENES for w, h in SIZES}
+    known = {f"{name}-{w}x{h}.txt" for name, scene in SCENES.items() for w, h in scene.sizes}
     assert {path.name for path in FOLDER.glob("*.txt")} == known

@@ -15,8 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
-from inference import lora
+from inference import generation, lora
 from inference.adapter import Adapter
+from inference.generation import decode_rows, fan_out
 from inference.linear import Linear, LoraPair
 from inference.params import from_params
 from inference.transformer import Transformer
@@ -135,6 +136,42 @@ def test_prefill_and_decode_stay_on_the_device(
         guard.armed = False
         assert out.shape == (3, 1, config.vocab_size)
     assert guard.count > 100
+
+
+@pytest.mark.parametrize("case", ["dense", "moe", "window", "yarn"])
+def test_rows_from_one_prefill_stay_on_the_device(
+    monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.setattr(generation, "_FIRST_ROOM", 4)  # so that the cache grows, too
+    config = from_params({**tiny.PARAMS, "vocab_size": 512, **CASES[case]})
+    with torch.device("meta"):
+        model = Transformer(config)
+    seen: list[torch.Tensor] = []
+
+    def sampler(logits: torch.Tensor) -> tuple[int, float]:  # ours waits for its token, once
+        seen.append(logits)
+        return 7, 0.0
+
+    with FakeTensorMode(allow_non_fake_inputs=True), NoCrossing() as guard:
+        _fill(model, torch.bfloat16)
+        cache = model.new_cache()
+        logits = model(torch.zeros((1, 300), dtype=torch.long, device="cuda"), cache)
+        last = logits.select(0, 0).select(0, -1)
+        guard.armed = True
+        rows = fan_out(model, cache, 3, room=600)
+        guard.armed = False
+        # Between two steps the host tells the drawn ids, as for a single sequence.
+        model.register_forward_pre_hook(lambda *_: setattr(guard, "armed", True))
+        model.register_forward_hook(lambda *_: setattr(guard, "armed", False))
+        active = {0, 1, 2}
+        drawn = decode_rows(model, rows, [last] * 3, [sampler] * 3, active, max_tokens=12)
+        for number, (row, _, _) in enumerate(drawn):
+            if row == 1 and number > 12:
+                active.discard(1)
+    assert rows.lengths[0] == rows.lengths[2] == 300 + 11
+    assert rows.lengths[1] == 304
+    assert {(one.device.type, one.shape) for one in seen} == {("cuda", (512,))}
+    assert guard.count > 500
 
 
 def test_the_guard_sees_what_it_is_for() -> None:

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
+from inference import generation
 from inference.api import SamplingParams
 from inference.errors import ContextFull, RequestError, SettingError
-from inference.generation import generate, prefill
+from inference.generation import decode, decode_rows, fan_out, generate, prefill
+from inference.sampling import Sampler, make_sampler
 from inference.transformer import Transformer
 
 PROMPTS = [[1, 17, 300, 4], [1, 9], [1, *range(50, 70)], [1, 2000, 31, 8, 8, 9]]
@@ -197,3 +199,39 @@ def test_prompts_may_be_arrays(model: Transformer) -> None:
     plain = generate([[1, 5, 9]], model, max_tokens=3, eos_id=7)
     for prompt in (np.array([1, 5, 9]), torch.tensor([1, 5, 9]), (1, 5, 9)):
         assert generate([prompt], model, max_tokens=3, eos_id=np.int64(7)) == plain  # type: ignore[list-item]
+
+
+def test_rows_from_one_prefill_equal_each_alone(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "_FIRST_ROOM", 3)  # so that the cache grows, too
+    prompt, count = PROMPTS[2], 9
+    cache = model.new_cache()
+    logits = prefill(model, cache, prompt)
+    assert logits is not None
+
+    def beginning(first: int) -> Sampler:
+        told = iter([first])
+        greedy = make_sampler(SamplingParams(temperature=0), seed=0)
+
+        def sampler(scores: torch.Tensor) -> tuple[int, float]:
+            token, logprob = greedy(scores)
+            return next(told, token), logprob
+
+        return sampler
+
+    rows = fan_out(model, cache, 3, room=count)
+    assert rows.capacity == len(prompt) + 3
+    active, got = {0, 1, 2}, {0: [], 1: [], 2: []}  # type: ignore[var-annotated]
+    samplers = [beginning(first) for first in (40, 50, 60)]
+    for row, token, _ in decode_rows(model, rows, [logits] * 3, samplers, active, max_tokens=count):
+        got[row].append(token)
+        if row == 1 and len(got[1]) == 4:
+            active.discard(1)
+    for row, first in enumerate((40, 50, 60)):
+        length = 4 if row == 1 else count
+        assert got[row] == [first, *_alone(model, [*prompt, first], length - 1)]
+    # What they were copied from goes on as if nothing had been.
+    assert cache.length == len(prompt)
+    drawn = decode(model, cache, logits, beginning(50), max_tokens=count)
+    assert [token for token, _, _ in drawn] == [50, *_alone(model, [*prompt, 50], count - 1)]

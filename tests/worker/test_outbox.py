@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -124,6 +124,33 @@ def test_tokens_of_two_requests_are_never_joined(pair: Pair) -> None:
     assert len(events) == 100
     assert joined(events, 1) == expected(50, 1)
     assert joined(events, 2) == expected(50, 2)
+
+
+def test_tokens_of_middles_are_joined_each_with_its_own(pair: Pair) -> None:
+    def middle(n: int, number: int) -> Tokens:
+        return replace(token(n), middle=number)
+
+    pair.block()
+    for n in range(50):
+        for number in (0, 1, 2):
+            pair.outbox.put(middle(n, number))
+    assert len(pair.outbox._pending) == 3
+    pair.outbox.put(token(0, request=2))
+    pair.outbox.put(middle(50, 1))  # not past another request's
+    events = pair.events()[1:]
+    assert events[:3] == [replace(expected(50), middle=number) for number in (0, 1, 2)]
+    assert events[3:] == [token(0, request=2), middle(50, 1)]
+
+
+def test_interleaved_middles_are_sent_in_few_batches(pair: Pair) -> None:
+    for n in range(1000):
+        for number in (0, 1):
+            pair.outbox.put(replace(token(n), middle=number))
+    events = pair.events()
+    assert len(events) < 200
+    for number in (0, 1):
+        ours = [e for e in events if isinstance(e, Tokens) and e.middle == number]
+        assert replace(joined(list(ours)), middle=0) == expected(1000)
 
 
 def test_a_reader_that_does_not_read_blocks_nobody_and_loses_nothing(pair: Pair) -> None:

@@ -1,0 +1,1 @@
+"""Code files and what the model suggests in them; no widgets."""

@@ -1,0 +1,1 @@
+"""The code panel: the editor, and what stands around it."""
