@@ -9,6 +9,7 @@ Both run in a headless app of 120x40 in this process, one after the other, on th
    after which the parser has to look at all that follows; ours goes on with it after the frame.
 3. page: Page Down, from the key to the frame.
 4. ghost: a suggestion of 20 lines comes at the cursor; ours only.
+5. long: a letter in the middle of one line of 1 MB, with tabs and wide characters; ours only.
 
     python benchmarks/editor.py [--rounds 3] [--megabytes 1] [--no-peer] [--json]
 """
@@ -31,6 +32,7 @@ from mistral_tui.code.ghost import Ghost
 from mistral_tui.widgets.code.area import CodeArea
 
 SIZE = (120, 40)
+LONG = "abc é中\t" * (2**20 // 7)
 
 
 def code(megabytes: float) -> str:
@@ -109,6 +111,10 @@ async def run(make: Callable[[str], TextArea], text: str) -> dict[str, float]:
             ghost = Ghost()
             ghost.add(0, "\n".join(f"    value = {number}" for number in range(20)))
             figures["ghost_ms"] = await app.drawn(lambda: area.show_ghost(ghost)) * 1e3
+            area.load_text(LONG)
+            area.move_cursor((0, len(LONG) // 2))
+            await pilot.pause(0.2)
+            figures["long_ms"] = await app.press([(char, char) for char in "abcdefgh"])
     return figures
 
 

@@ -155,7 +155,9 @@ class Complete:
 class Ends:
     """Where a middle ends although the model goes on: before it repeats the beginning of the
     suffix; where the block it began in ends, told by indentation; after `blank_lines` empty
-    lines one after another; after `lines` line breaks. None: no such limit."""
+    lines one after another; after `lines` line breaks. None: no such limit. The first of them
+    counts. Of a middle that comes to no end of its own (`length`, `cancelled`) only that is told
+    which surely lies before any."""
 
     suffix: bool = False
     block: bool = False
@@ -168,9 +170,10 @@ class FillInMiddle:
     """Write what belongs between `prefix` and `suffix`.
 
     `middles`: so many are drawn as one batch, from one prefill; the first is drawn as one alone
-    would be. What is asked has at most `window` tokens (and leaves room for `max_tokens` in the
-    context): what is far from the hole is cut off at line borders. It gives way: any other
-    request that comes meanwhile ends it as `cancelled`."""
+    would be, up to rounding. What is asked has at most `window` tokens (and leaves room for
+    `max_tokens` in the context): what is far from the hole is cut off at line borders, where it
+    was cut the last time as long as that will do. It gives way: any other request that comes
+    meanwhile ends it as `cancelled`."""
 
     id: int
     prefix: str

@@ -32,14 +32,12 @@ class Filling:
         if not 1 <= count <= _MOST_MIDDLES:
             raise SettingError(f"The setting middles is {count}; it must be 1 to {_MOST_MIDDLES}.")
         self._stop_ids = tokenizer.stop_ids
-        self._replies = [
-            ReplyStream(
-                request.id,
-                tokenizer,
-                chat=False,
-                ends=MiddleEnds(request.ends, request.prefix, request.suffix, request.stop),
-            )
+        self._ends = [
+            MiddleEnds(request.ends, request.prefix, request.suffix, request.stop)
             for _ in range(count)
+        ]
+        self._replies = [
+            ReplyStream(request.id, tokenizer, chat=False, ends=ends) for ends in self._ends
         ]
         self.active = set(range(count))
         """Those that have not ended."""
@@ -65,6 +63,8 @@ class Filling:
     def _end(self, middle: int, reason: FinishReason) -> Iterator[Tokens]:
         self.active.discard(middle)
         self.reasons[middle] = reason
+        if reason != "stop":
+            self._ends[middle].cut()
         if (rest := self._replies[middle].end()) is not None:
             yield replace(rest, middle=middle)
 

@@ -14,10 +14,11 @@ from functools import cached_property, lru_cache
 
 from inference.errors import SettingError
 
-_LEAST_WINDOW = 16
+LEAST_WINDOW = 16
 _PARTS = 8  # the window is shared out in eighths
 _PREFIX_PARTS = 6  # most of them for a prefix, as long as the suffix needs the others
-_MOST_CELLS = 48  # a side: even where hundreds of characters are one token
+_FREE = 16  # and a sixteenth of it is left free where something is cut off
+_MOST_CELLS = 96  # a side: even where hundreds of characters are one token
 _CACHED_CELLS = 512
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -40,29 +41,55 @@ def budget(context: int, *, window: int | None = None, max_tokens: int | None = 
     Raises:
         SettingError: the window is too small.
     """
-    if window is not None and window < _LEAST_WINDOW:
+    if window is not None and window < LEAST_WINDOW:
         raise SettingError(
-            f"The setting window is {window}; it must be {_LEAST_WINDOW} tokens or more."
+            f"The setting window is {window}; it must be {LEAST_WINDOW} tokens or more."
         )
     answer = context // 4 if max_tokens is None else min(max_tokens, context // 2)
     room = max(context - answer, 1)
     return room if window is None else min(window, room)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The last question: both texts, and where they were cut."""
+
+    prefix: str
+    suffix: str
+    most: int
+    begin: int
+    end: int
+
+    def goes_on(self, prefix: str, suffix: str, most: int) -> bool:
+        """Whether these may be cut at the same places: only what stands behind the cut of the
+        prefix was typed or erased, and no file was pasted."""
+        at = self.begin + 1
+        return (
+            most == self.most
+            and suffix == self.suffix
+            and at <= len(prefix) <= len(self.prefix) + most
+            and prefix[:at] == self.prefix[:at]
+        )
+
+
 class Fitter:
-    """Cuts prefixes and suffixes so that they fit.
+    """Cuts prefixes and suffixes so that they fit, and where they were cut before as long as that
+    will do: so the cuts depend on what was asked before.
 
     A cut stands on a coarse grid, counted from the beginning of the text, or at the first line
     border behind it (of a suffix: before it). It is the outermost one with which the rest fits,
     told by the tokens of the grid's cells, which are remembered: a key costs one cell. A prefix
     has 3/4 of the window, and what the suffix does not need; the suffix has what is left, in
-    eighths of the window, so that it is cut elsewhere only after hundreds of keys.
+    eighths of the window. A sixteenth is left free. So, while the same suffix follows, the cuts
+    are others only when that sixteenth is used up, or when others would let the model read more
+    than these by a quarter: between two moves lies at least so much that was typed or erased.
     """
 
     def __init__(self, encode: Callable[[str, str], list[int]]) -> None:
         """`encode` makes the ids of a prompt from a prefix and a suffix."""
         self._encode = encode
         self._count = lru_cache(maxsize=_CACHED_CELLS)(self._tokens)
+        self._last: _Asked | None = None
 
     def fit(self, prefix: str, suffix: str, most: int) -> Fitted:
         """Cut both so that at most `most` tokens are asked.
@@ -70,16 +97,42 @@ class Fitter:
         Raises:
             RequestError: the tokenizer has no FIM tokens.
         """
-        room = max(most - self._layout, 0)
+        last = self._last
+        fitted = self._again(last, prefix, suffix, most) if last else None
+        if fitted is None:
+            fitted = self._fresh(prefix, suffix, most)
+        before, behind = fitted.left_out
+        self._last = _Asked(prefix, suffix, most, before, len(suffix) - behind)
+        return fitted
+
+    def _again(self, last: _Asked, prefix: str, suffix: str, most: int) -> Fitted | None:
+        """Cut where it was cut the last time; None: that will not do."""
+        if not last.goes_on(prefix, suffix, most):
+            return None
+        ids = self._encode(prefix[last.begin :], suffix[: last.end])
+        if len(ids) > most:
+            return None
+        again = _fitted(ids, prefix, suffix, last.begin, last.end)
+        worth = len(ids) + 2 * (most // _PARTS)  # so many tokens are worth a move
+        if again.left_out == (0, 0) or worth >= most:
+            return again
+        other = self._fresh(prefix, suffix, most, free=most // _FREE)
+        return other if len(other.ids) > worth else again
+
+    def _fresh(self, prefix: str, suffix: str, most: int, *, free: int | None = None) -> Fitted:
+        """Args:
+        free: so many tokens are left free; None: none if all of it fits.
+        """
+        room = max(most - self._layout - (free or 0), 0)
         while True:
-            kept_prefix, kept_suffix = self._cut(prefix, suffix, room, max(most // 2, 1))
-            ids = self._encode(kept_prefix, kept_suffix)
+            begin, end = self._cut(prefix, suffix, room, max(most // 4, 1))
+            if free is None and (begin > 0 or end < len(suffix)):
+                return self._fresh(prefix, suffix, most, free=most // _FREE)
+            ids = self._encode(prefix[begin:], suffix[:end])
             if len(ids) <= most or room == 0:
-                break
+                return _fitted(ids, prefix, suffix, begin, end)
             # A whole can have more tokens than its parts, if rarely.
             room = max(room - max(room // _PARTS, 1), 0)
-        left_out = (len(prefix) - len(kept_prefix), len(suffix) - len(kept_suffix))
-        return Fitted(ids, kept_prefix, kept_suffix, left_out)
 
     @cached_property
     def _layout(self) -> int:
@@ -88,13 +141,14 @@ class Fitter:
     def _tokens(self, cell: str) -> int:
         return len(self._encode(cell, "")) - self._layout
 
-    def _cut(self, prefix: str, suffix: str, room: int, grid: int) -> tuple[str, str]:
+    def _cut(self, prefix: str, suffix: str, room: int, grid: int) -> tuple[int, int]:
+        """Where the kept part of the prefix begins, and that of the suffix ends."""
         part = max(room // _PARTS, 1)
         needed = self._total(self._last_cells(prefix, grid), room)
         share = min(-(-needed // part), _PREFIX_PARTS) * part
-        suffix = suffix[: self._end(suffix, max(room - share, 0), grid)]
-        taken = self._total(_cells(suffix, grid), room)
-        return prefix[self._begin(prefix, room - taken, grid) :], suffix
+        end = self._end(suffix, max(room - share, 0), grid)
+        taken = self._total(_cells(suffix[:end], grid), room)
+        return self._begin(prefix, room - taken, grid), end
 
     def _total(self, cells: Iterator[str], most: int) -> int:
         """Tokens of the cells, `most` if there are more."""
@@ -147,6 +201,10 @@ class Fitter:
             grid = -(-grid // 2)
 
 
+def _fitted(ids: list[int], prefix: str, suffix: str, begin: int, end: int) -> Fitted:
+    return Fitted(ids, prefix[begin:], suffix[:end], (begin, len(suffix) - end))
+
+
 def _cells(text: str, grid: int) -> Iterator[str]:
     for start in range(0, min(len(text), _MOST_CELLS * grid), grid):
         yield text[start : start + grid]
@@ -162,8 +220,9 @@ def _border_behind(text: str, at: int, grid: int) -> int:
 
 
 def _border_before(text: str, at: int, grid: int) -> int:
-    """The last line border at `at` or in the cell before it; as `_border_behind`."""
-    ends = [found.end() for found in _LINE_END.finditer(text, at - grid, at)]
+    """The last line border at `at` or in the cell before it; as `_border_behind`. Not in the
+    first half: a little of a line tells more than nothing."""
+    ends = [found.end() for found in _LINE_END.finditer(text, max(at - grid, at // 2), at)]
     if ends and not _inside(text, ends[-1]):
         return ends[-1]
     return at - 1 if _inside(text, at) else at

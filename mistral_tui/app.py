@@ -238,7 +238,7 @@ class ChatApp(CodeActions):
 
     async def action_quit(self) -> None:
         """Leave; the exit code says whether the model could be loaded."""
-        self.run_worker(self._quit(), exit_on_error=False)
+        self.run_worker(self._quit(), exit_on_error=False, group="quit")
 
     async def _quit(self) -> None:
         if await self.may_leave():
@@ -249,14 +249,14 @@ class ChatApp(CodeActions):
         begun, self.begun = self.begun, False
         if not begun:
             return
+        with contextlib.suppress(*self._backstage.TROUBLES):
+            await self.keep_code()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.session.stop(), 2)
         await self.client.close()
         await self.session.close_tools()
         with contextlib.suppress(TimeoutError):  # what a hanging engine had said is saved now
             await asyncio.wait_for(self.session.stop(), 2)
-        with contextlib.suppress(*self._backstage.TROUBLES):
-            await self.keep_code()
         with contextlib.suppress(*self._backstage.TROUBLES):
             await self.session.keep_draft(self.draft)
         with contextlib.suppress(*self._backstage.TROUBLES):

@@ -31,6 +31,10 @@ _MOST_MENTIONS = 500  # a pasted log may be full of @
 _MENTION = re.compile(r'(?<![^\s(])@(?:"((?:[^"\\\n]|\\.)*)"|([^\s"]+))')
 _TYPED = re.compile(r'(?<![^\s(])@(?:"((?:[^"\\\n]|\\.)*)|([^\s"]*))\Z')
 _ATTACHED = re.compile(r"\n\n(``?)([^\n]+?)\1:\n\n```")  # where `_block` begins
+# Lines of code that were put into the message (see code/quoting.py): no name in them is meant.
+_QUOTED = re.compile(
+    r"^(``?)[^\n]+?\1, lines? \d+(?:–\d+)?:\n\n(`{3,})[^\n]*\n.*?^\2$", re.MULTILINE | re.DOTALL
+)
 _TRAILING = ".,;:!?)]}>'*_`"
 _ESCAPED = re.compile(r"\\(.)")
 _LANGUAGES = {
@@ -77,14 +81,15 @@ def expand(text: str, cwd: Path, unfold: Callable[[str], str] = str) -> Expanded
     `unfold` is applied to what was written only: what was pasted attaches nothing. Nor does what
     is attached already, in a message that was recalled or taken back.
     """
-    there = {match[2] for match in _ATTACHED.finditer(text)}
-    end = match.start() if (match := _ATTACHED.search(text)) else len(text)
+    said = _QUOTED.sub(lambda match: " " * len(match[0]), text)
+    there = {match[2] for match in _ATTACHED.finditer(said)}
+    end = match.start() if (match := _ATTACHED.search(said)) else len(said)
     blocks: list[str] = []
     attached: list[Attachment] = []
     problems: list[str] = []
     seen: set[tuple[int, int]] = set()
     total = 0
-    for name, path, plain in _named(text[:end], cwd):
+    for name, path, plain in _named(said[:end], cwd):
         shown = one_line(name, 200)
         if shown in there:
             continue

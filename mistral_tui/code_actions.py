@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from mistral_tui.actions import key_of
-from mistral_tui.sanitize import one_line
+from mistral_tui.sanitize import one_line, sanitize
 from mistral_tui.tool_actions import ToolActions
 
 if TYPE_CHECKING:  # the first paint does not wait for them
@@ -140,20 +142,23 @@ class CodeActions(ToolActions):
         """Open a file in the panel."""
         self._ask_for_file()
 
-    def _ask_for_file(self, then: Chosen | None = None) -> None:
+    def _ask_for_file(self, then: Callable[[], None] = lambda: None) -> None:
+        """Have a file chosen and opened; `then` goes on with it."""
         from mistral_tui.screens.files import OpenFileScreen
 
         def chosen(path: str | None) -> None:
             if path is not None:
                 self.start(self._open(path, then))
 
-        there = [opened.file.shown for opened in self.panel.files.all] if self.panel else []
-        self.push_screen(OpenFileScreen(Path.cwd(), there), chosen)
+        cwd = Path.cwd()
+        there = [opened.file.path for opened in self.panel.files.all] if self.panel else []
+        names = [str(p.relative_to(cwd) if p.is_relative_to(cwd) else p) for p in there]
+        self.push_screen(OpenFileScreen(cwd, names), chosen)
 
-    async def _open(self, path: str, then: Chosen | None) -> None:
+    async def _open(self, path: str, then: Callable[[], None]) -> None:
         await self.open_files((path,))
-        if then is not None and self.panel is not None and self.panel.current is not None:
-            self._insert(then)
+        if self.panel is not None and self.panel.current is not None:
+            then()
 
     async def open_files(self, paths: tuple[str, ...]) -> None:
         """Open the panel with these files; the first one is in view."""
@@ -161,12 +166,11 @@ class CodeActions(ToolActions):
         opened = []
         for path in paths:
             try:
-                opened.append(await panel.files.open(Path(path).expanduser()))
+                opened.append(await panel.files.open(Path(path)))
             except self._backstage.TROUBLES as error:
                 self.notify(str(error), severity="warning", markup=False, timeout=10)
         if opened:
-            panel.files.current = opened[0]
-            panel.show_files()
+            panel.files.show(opened[0])
             panel.focus_code()
 
     def on_code_panel_emptied(self) -> None:
@@ -198,6 +202,10 @@ class CodeActions(ToolActions):
     def _block(self) -> Chosen | None:
         """The chosen code block, else the last one of the chosen message or the last answer."""
         chosen = self._chosen_or_last()
+        running = self.session.running_message_id
+        if chosen is not None and chosen.key == str(running):
+            self.notify("This answer is still being written.", markup=False)
+            return None
         if chosen is None or chosen.code:
             return chosen
         blocks = self.transcript.code_blocks(chosen.key)
@@ -212,7 +220,7 @@ class CodeActions(ToolActions):
         if (block := self._block()) is None:
             return
         if self.panel is None or self.panel.current is None:
-            self._ask_for_file(block)
+            self._ask_for_file(lambda: self._insert(block))
         else:
             self._insert(block)
 
@@ -236,22 +244,28 @@ class CodeActions(ToolActions):
         if (block := self._block()) is None:
             return
         if self.panel is None or self.panel.current is None:
-            self._ask_for_file(block)
+            self._ask_for_file(lambda: self.start(self._apply(block)))
         else:
             self.start(self._apply(block))
 
     async def _apply(self, block: Chosen) -> None:
-        from mistral_tui.code.applying import apply
+        from mistral_tui.code.applying import Applied, apply
         from mistral_tui.code.errors import CodeError
+        from mistral_tui.code.quoting import in_own_words
         from mistral_tui.screens.diff import DiffScreen
 
-        assert self.panel is not None
-        opened = self.panel.current
-        assert opened is not None
+        opened = self.panel.current if self.panel is not None else None
+        if opened is None:
+            return
         old = opened.area.text
         near = self._asked_lines(block.key, opened.file.shown)
+        language = block.language or opened.language
+
+        def work() -> Applied:
+            return apply(old, in_own_words(block.text, old), language, near)
+
         try:
-            applied = await asyncio.to_thread(apply, old, block.text, block.language, near)
+            applied = await asyncio.to_thread(work)
         except CodeError as error:
             self.notify(str(error), severity="warning", markup=False)
             return
@@ -295,18 +309,21 @@ class CodeActions(ToolActions):
             return True
         from mistral_tui.screens.unsaved import UnsavedScreen
 
+        if isinstance(self.screen, UnsavedScreen):
+            return False  # it is being asked
+
         screen = UnsavedScreen([opened.file.shown for opened in unsaved], "leave")
         match await self.push_screen_wait(screen):
             case "save":
                 done = [await self.panel.files.save(opened) for opened in unsaved]
-                return all(done)
+                return all(done) and not self.panel.files.unsaved
             case "drop":
                 for opened in unsaved:
                     await self.panel.files.forget(opened)
-                return True
+                return not self.panel.files.unsaved
         return False
 
     async def keep_code(self) -> None:
         """Keep copies of what is not saved; nobody can be asked any more."""
-        if self.panel is not None:
-            await self.panel.files.keep_all()
+        for problem in await self.panel.files.keep_all() if self.panel is not None else ():
+            sys.stderr.write(f"mistral-tui: {sanitize(problem)}\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral_tui import options
-from mistral_tui.code.place import STANDARD_INPUT, parse, split
+from mistral_tui.code.place import STANDARD_INPUT, is_file, parse, split
 from mistral_tui.command_line import check, choose, config, piped, run, utf8
 from mistral_tui.launch import fail, usage
 
@@ -81,14 +81,15 @@ def fim(
 ) -> None:
     """Fill in the middle: print what belongs at a place in a file, or between a prefix and a
     suffix (Codestral)."""
+    from inference.fim import LEAST_WINDOW
     from mistral_tui import oneshot
     from mistral_tui.choices import SamplingChoice
     from mistral_tui.code.asking import FimSettings
 
     model, where = _which(model, place)
     _check_combination(where, prefix, suffix, candidates, in_place, stdio, as_json)
-    if window is not None and window < 1:
-        usage("--window must be 1 or more.")
+    if window is not None and window < LEAST_WINDOW:
+        usage(f"--window must be {LEAST_WINDOW} or more.")
     sampling = SamplingChoice(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed
     )
@@ -131,7 +132,7 @@ def _which(model: str, place: str) -> tuple[str, Place | None]:
     others = [word for word in words if parse(word) is None]
     if len(places) > 1 or len(others) > 1:
         usage(f"Give one place, {_FORMS}, and at most one model.")
-    if others and not places and _is_file(others[0]):
+    if others and not places and is_file(others[0]):
         usage(f"Say where in {utf8(others[0])}: {_FORMS}.")
     return others[0] if others else "", places[0] if places else None
 
@@ -175,10 +176,3 @@ def _at(where: Place, *, in_place: bool) -> tuple[CodeFile | None, str, str]:
         return file, *split(file.text, where, file.shown)
     except CodeError as error:
         fail(str(error))
-
-
-def _is_file(word: str) -> bool:
-    try:
-        return Path(word).expanduser().is_file()
-    except (OSError, RuntimeError, ValueError):
-        return False

@@ -13,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import select
 import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from inference.api import Failed, ModelCard
 from mistral_tui.choices import ModelChoice
@@ -31,6 +32,8 @@ from mistral_tui.oneshot import Asking, Filled, fill
 
 _LONGEST = 64 << 20
 _TOO_LONG = b"\n"  # which no line is
+_MOST_LINES = 16  # read ahead
+_LOOK_S = 0.5
 _KEYS = ("id", "prefix", "suffix", "max_tokens", "candidates")
 
 
@@ -62,7 +65,7 @@ class _Turn:
 
 
 class Serve:
-    """Answers until standard input ends."""
+    """Answers until standard input ends, or nobody reads the answers any more."""
 
     def __init__(self, choice: ModelChoice, asking: Asking) -> None:
         self._choice = choice
@@ -71,6 +74,20 @@ class Serve:
 
     async def do(self, client: EngineClient) -> int:
         """Load the model once, then answer; the exit code."""
+        serving = asyncio.create_task(self._serve(client))
+        watching = asyncio.create_task(_reader_gone())
+        try:
+            await asyncio.wait({serving, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                raise BrokenPipeError
+            return serving.result()
+        finally:
+            for task in (serving, watching):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    async def _serve(self, client: EngineClient) -> int:
         trouble = await self._load(client)
         if trouble is not None:
             return failed(trouble)
@@ -79,7 +96,7 @@ class Serve:
         try:
             async for line in _lines():
                 try:
-                    asked = _read(line)
+                    asked = self._read(line)
                 except _Wrong as wrong:
                     _print(wrong.key, {"error": str(wrong)})
                     continue
@@ -96,6 +113,13 @@ class Serve:
         finally:
             if answering is not None:
                 answering.cancel()
+
+    def _read(self, line: bytes) -> _Asked:
+        """Raises _Wrong."""
+        asked = _read(line)
+        if (asked.candidates or 1) > 1 and self._asking.sampling.temperature == 0:
+            raise _Wrong("Several candidates need a --temperature above 0.", asked.key)
+        return asked
 
     async def _load(self, client: EngineClient) -> Failed | None:
         await client.start()
@@ -153,7 +177,7 @@ def _answered(filled: Filled) -> dict[str, object]:
 
 
 def _print(key: Any, told: dict[str, object]) -> None:
-    print_line(sys.stdout, json.dumps({"id": key} | told))
+    print_line(sys.stdout, json.dumps({"id": key} | told, allow_nan=False))
 
 
 def _read(line: bytes) -> _Asked:
@@ -161,7 +185,7 @@ def _read(line: bytes) -> _Asked:
     if line == _TOO_LONG:
         raise _Wrong(f"The line is longer than {_LONGEST >> 20} MB.")
     try:
-        data = json.loads(line)
+        data = json.loads(line, parse_float=_finite, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise _Wrong("The line is no JSON.") from None
     if not isinstance(data, dict):
@@ -182,6 +206,17 @@ def _read(line: bytes) -> _Asked:
     )
 
 
+def _finite(text: str) -> float:
+    """Raises _Wrong."""
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    shown = text if len(text) < 20 else f"{text[:20]}…"
+    raise _Wrong(f"The line has {shown} in it: give numbers that are finite.")
+
+
 def _number(data: dict[str, Any], name: str, setting: str) -> int | None:
     if data.get(name) is None:
         return None
@@ -195,10 +230,12 @@ async def _lines() -> AsyncIterator[bytes]:
     """The lines of standard input that are not empty, read in a thread: it may be a pipe, a
     file or a terminal."""
     loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=16)
+    queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+    room = threading.Semaphore(_MOST_LINES)
 
     def put(item: bytes | None) -> None:
-        asyncio.run_coroutine_threadsafe(queue.put(item), loop).result()
+        room.acquire()
+        loop.call_soon_threadsafe(queue.put_nowait, item)
 
     def read() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is gone
@@ -221,7 +258,16 @@ async def _lines() -> AsyncIterator[bytes]:
 
     threading.Thread(target=read, name="standard input", daemon=True).start()
     while (item := await queue.get()) is not None:
+        room.release()
         yield item
+
+
+async def _reader_gone() -> None:
+    """Wait until nobody reads standard output any more."""
+    poll = select.poll()
+    poll.register(1, 0)  # errors are told anyway
+    while not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        await asyncio.sleep(_LOOK_S)
 
 
 def _piece() -> bytes:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from inference.api import (
     CallPiece,
     Failed,
-    FillInMiddle,
     Finished,
     Generate,
     LoadProgress,
@@ -175,9 +174,7 @@ class Reply:
     calls: list[CallPiece] = field(default_factory=list)
 
 
-async def stream(
-    request: Generate | FillInMiddle, client: EngineClient, *, show: bool
-) -> Reply | Failed:
+async def stream(request: Generate, client: EngineClient, *, show: bool) -> Reply | Failed:
     """Generate, printing the text as it comes where `show` is true."""
     text: list[str] = []
     out = Printer(sys.stdout)

@@ -31,7 +31,7 @@ from scenes import SCENES, Scene, still
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "pictures"
 SIZE = (100, 30)
-DOCUMENTED = ("a_call_waits", "finding", "the_themes", "the_help", "the_history")
+DOCUMENTED = ("a_change", "a_call_waits", "finding", "the_themes", "the_help", "the_history")
 LOOKS = ("mistral-dark", "mistral-light")
 
 
@@ -128,6 +128,8 @@ async def main() -> None:
         look = theme.removeprefix("mistral-")
         await take(FOLDER / f"chat-{look}.svg", real_chat, theme, SIZE)
         await take(FOLDER / f"tokens-{look}.svg", real_tokens, theme, (120, 32))
+        code = SCENES["code_assistant"]
+        await take(FOLDER / f"code-{look}.svg", code.play, theme, (120, 32), code)
         for name in DOCUMENTED:
             out = FOLDER / f"{name.removeprefix('the_')}-{look}.svg"
             await take(out, SCENES[name].play, theme, SIZE, SCENES[name])

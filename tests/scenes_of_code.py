@@ -91,20 +91,32 @@ async def a_suggestion(pilot: Pilot[int], app: ChatApp) -> None:
     await shown(pilot, "2/2")
 
 
-@scene(able, huge=True)
-async def code_and_conversation(pilot: Pilot[int], app: ChatApp) -> None:
+async def asked_about_it(pilot: Pilot[int], app: ChatApp) -> None:
     await opened(pilot, app)
     await pilot.press("f6")
     await ask(pilot, "What is wrong with scaled?")
+
+
+@scene(able, huge=True)
+async def code_and_conversation(pilot: Pilot[int], app: ChatApp) -> None:
+    await asked_about_it(pilot, app)
     await pilot.press("tab", "left_curly_bracket")
     await shown(pilot, "┃")
 
 
+@scene(able)
+async def code_assistant(pilot: Pilot[int], app: ChatApp) -> None:
+    await asked_about_it(pilot, app)
+    app.transcript.choose("")
+    await pilot.press("f6")
+    area(app).scroll_to(y=12, animate=False)
+    await pilot.press("ctrl+@")
+    await shown(pilot, "math.cos")
+
+
 @scene(able, huge=True)
 async def a_change(pilot: Pilot[int], app: ChatApp) -> None:
-    await opened(pilot, app)
-    await pilot.press("f6")
-    await ask(pilot, "What is wrong with scaled?")
+    await asked_about_it(pilot, app)
     await pilot.press("tab", "a")
     await shown(pilot, "+", 'raise ValueError(f"a circle')
 

@@ -74,17 +74,19 @@ class Completer:
         """Whether the engine is at it."""
         return self._request != 0
 
-    def soon(self, place: Callable[[], tuple[str, str]]) -> None:
-        """Ask after a pause, if completion is automatic and nothing stands against it."""
+    def soon(self, place: Callable[[], tuple[str, str] | None]) -> None:
+        """Ask after a pause, if completion is automatic and nothing stands against it; `place`
+        then tells what stands before and behind the cursor, or None if it is too late."""
         self.cancel()
         settings = self._settings()
         if settings.auto:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(settings.pause, self._after_pause, place)
 
-    def _after_pause(self, place: Callable[[], tuple[str, str]]) -> None:
-        if not self._model.trouble:
-            self.ask(*place())
+    def _after_pause(self, place: Callable[[], tuple[str, str] | None]) -> None:
+        self._timer = None
+        if not self._model.trouble and (here := place()) is not None:
+            self.ask(*here)
 
     def ask(self, prefix: str, suffix: str) -> None:
         """Ask for the likeliest middle, in the place of whatever is under way."""
@@ -94,12 +96,8 @@ class Completer:
 
     def ask_more(self, ghost: Ghost) -> bool:
         """Draw several more for the place that the ghost was asked for; False while some are on
-        their way."""
-        if self.running:
-            return False
-        ghost.complete = False
-        self._begin(ghost, several=True)
-        return True
+        their way, or if none can be had."""
+        return not self.running and self._begin(ghost, several=True)
 
     def cancel(self) -> None:
         """Nothing is wanted any more; what is under way in the engine stops."""
@@ -112,10 +110,11 @@ class Completer:
         if self.now.stage != "idle":
             self._is(Completion())
 
-    def _begin(self, ghost: Ghost, *, several: bool) -> None:
+    def _begin(self, ghost: Ghost, *, several: bool) -> bool:
         if trouble := self._model.trouble:
             self._is(Completion("trouble", sentence=trouble))
-            return
+            return False
+        ghost.complete = False
         card = self._model.card
         assert card is not None
         self._request = self._model.client.next_id()
@@ -125,6 +124,7 @@ class Completer:
         task = asyncio.create_task(self._stream(asked, ghost), name="complete code")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     async def _stream(self, asked: FillInMiddle, ghost: Ghost) -> None:
         first = ghost.count
@@ -159,7 +159,7 @@ class Completer:
         self._request = 0
         ghost.complete = True
         usage = event.usage
-        nothing = not ghost.choices and not ghost.used
+        nothing = event.reason != "cancelled" and not ghost.choices and not ghost.used
         self._is(
             Completion(
                 "nothing" if nothing else "idle",

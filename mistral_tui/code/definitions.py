@@ -12,38 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Style = Literal["hash", "rust", "c"]
-"""How comments and strings look: as in Python, Rust, or C, Go and JavaScript."""
-
-_STYLES: dict[str, Style] = {
-    **dict.fromkeys(("python", "py", "python3", "pyi", "ruby", "rb", "sh", "bash", "zsh", "shell",
-                     "yaml", "yml", "toml", "r", "perl", "elixir", "makefile", "gdscript",
-                     "nim", "julia", "cmake", "dockerfile"), "hash"),
-    **dict.fromkeys(("rust", "rs"), "rust"),
-    **dict.fromkeys(("c", "h", "cpp", "c++", "cc", "hpp", "cs", "csharp", "go", "golang", "java",
-                     "javascript", "js", "jsx", "typescript", "ts", "tsx", "kotlin", "kt",
-                     "swift", "scala", "php", "css", "json", "dart", "zig"), "c"),
-}  # fmt: skip
-_HASH = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+\w.*:[ \t]*(?:#.*)?$", re.M)
-_RUST = re.compile(r"^[ \t]*(?:pub(?:\([\w: ]+\))?[ \t]+)?(?:fn[ \t]+\w|impl\b)", re.M)
-
-_STRING, _IN_STRING = "\1", "\2"
-_BLOCK = r"/\*(?:[^*]|\*(?!/))*(?:\*/|\Z)"
-_DOUBLE, _SINGLE = r'"(?:[^"\\\n]|\\.)*"?', r"'(?:[^'\\\n]|\\.)*'?"
-_TOKENS: dict[Style, re.Pattern[str]] = {
-    "hash": re.compile(
-        r"(?P<comment>\#[^\n]*)"
-        r'|"""(?:[^"\\]|\\.|"(?!""))*(?:"""|\Z)' r"|'''(?:[^'\\]|\\.|'(?!''))*(?:'''|\Z)"
-        rf"|{_DOUBLE}|{_SINGLE}", re.S),
-    "rust": re.compile(
-        rf"(?P<comment>//[^\n]*|{_BLOCK})"
-        r'|r(?P<hashes>\#*)"(?:[^"]|"(?!(?P=hashes)))*(?:"(?P=hashes)|\Z)'
-        r'|"(?:[^"\\]|\\.)*(?:"|\Z)' r"|'(?:[^'\\\n]|\\[^\n]{1,10}?)'", re.S),
-    "c": re.compile(
-        rf"(?P<comment>//[^\n]*|{_BLOCK})|`(?:[^`\\]|\\.)*(?:`|\Z)|{_DOUBLE}|{_SINGLE}", re.S),
-}  # fmt: skip
+from mistral_tui.code.styles import STRING, TOKENS, Style
 
 _MODIFIERS = (
     r"(?:(?:export|default|pub(?:\([\w: ]+\))?|public|private|protected|internal|static|final"
@@ -68,14 +39,16 @@ _VARIABLE = re.compile(
     r"(?:mut\s+)?(?:[\w:<>]+[\s*&]+)??(?P<name>[\w$]+)\s*(?:\[[^\]]*\]\s*)?(?::[^=]+)?=(?!=)"
     r"|(?P<constant>[A-Z][A-Z0-9_]+)\s*(?::[^=]+)?=(?!=)|\s*#\s*define\s+(?P<macro>\w+)"
 )
-_CALLABLE = re.compile(r"(?P<before>[\w\s*&:<>,\[\]~@]*?)(?P<name>[~#]?\w[\w$]*(?:::~?\w+)*)\s*\(")
+_BEFORE_CALL = re.compile(r"[\w\s*&:<>,\[\]~@]*")
+_EMAN_LLAC = re.compile(r"[\w$]+(?:~?::[\w$]+)*[~#]?")  # a name before its bracket, read backwards
 _BARE_CALL = re.compile(r"\s*\*?\w+\s*\(")
 _TYPE = re.compile(r"\s*(?!(?:else|do)\b)(?:[a-z_]\w*[\s*]+)*[a-z_]\w*[\s*]*")
-_NO_NAME = re.compile(
-    r"(?:if|for|while|switch|return|else|do|catch|with|throw|new|delete|await|yield|assert|print"
-    r"|elif|except|case|sizeof|and|or|not|in|let|const|var|function|func|fn|go|defer|typeof|when"
-    r"|match|unless|until|using|lock|foreach|super|this|synchronized|try|goto|throws|select)\Z"
+_STATEMENT = re.compile(
+    r"(?:if|for|while|switch|return|else|do|catch|new|await|yield|elif|except|case|sizeof|and|or"
+    r"|not|in|function|func|fn|go|defer|typeof|foreach|synchronized|try|goto|throw)\Z"
 )
+_MAYBE_STATEMENT = re.compile(r"(?:lock|match|select|unless|until|using|when|with)\Z")
+"""A statement with a space before the bracket, `when (x) {`; a method without one."""
 _MORE_HEADER = (
     "{",
     "where",
@@ -92,18 +65,9 @@ _MORE_HEADER = (
 _LONGEST = 1000  # characters of a header line
 _CLOSING = re.compile(r"\s*end\b[\s;,)]*$")
 _ELSE = re.compile(r"\s*(?:else|elif|except|finally|rescue|ensure|catch)\b")
-GAP = re.compile(
-    r"\s*(?:\#+|//+|--|/\*+|<!--|;+|%)\s*[(\[{<]?\s*(?:"
-    r"(?:\.{3}|…).*"
-    r"|.*(?:\.{3}|…)\s*[)\]}>]?"
-    r"|(?:the )?(?:rest|remainder|remaining|existing)\b.*\b(?:code|same|unchanged|as before"
-    r"|methods?|functions?|implementation|stays?|remains?|file|class|logic|body)\b.*"
-    r"|(?:same as before|unchanged|no changes?|as before|existing code)\b.*"
-    r")(?:\*/|-->)?\s*"
-    r"|\s*[{<(\[]?\s*…\s*[)\]}>]?\s*",
-    re.I,
-)
-"""A line that stands for lines which were left out."""
+GAP = "\0"
+"""Ends a line that stands for others which were left out; `eliding.marked` puts it there."""
+_SETS = re.compile(r"\s*@([\w.]+\.(?:setter|deleter|getter))\b")
 
 
 class Key(NamedTuple):
@@ -126,16 +90,6 @@ class Definition:
     end: int
 
 
-def style_of(language: str, *texts: str) -> Style:
-    """How to read these texts; where the language is not known, by how they look."""
-    known = _STYLES.get(language.lower())
-    if known is not None:
-        return known
-    if any(_HASH.search(text) for text in texts):
-        return "hash"
-    return "rust" if any(_RUST.search(text) for text in texts) else "c"
-
-
 def indent(line: str) -> str:
     """The white space that a line begins with."""
     return line[: len(line) - len(line.lstrip())]
@@ -146,8 +100,19 @@ def _depth(line: str) -> int:
 
 
 def is_gap(line: str) -> bool:
-    """Whether a line stands for others that were left out. A bare `...` is not told here."""
-    return len(line) < 300 and GAP.fullmatch(line) is not None
+    """Whether a line stands for others that were left out."""
+    return line.endswith(GAP)
+
+
+def _call(code: str) -> tuple[str, str, int] | None:
+    """What `void f (int x) {` calls: the words before the name, the name, where its bracket is."""
+    column = code.find("(")
+    head = code[:column].rstrip() if column > 0 else ""
+    match = _EMAN_LLAC.match(head[::-1])
+    if match is None or head[-match.end()].isdigit():
+        return None
+    before, name = head[: -match.end()], head[-match.end() :]
+    return (before, name, column) if _BEFORE_CALL.fullmatch(before) else None
 
 
 class Outline:
@@ -164,16 +129,24 @@ class Outline:
             first = bisect_right(starts, match.start())
             last = bisect_right(starts, match.end() - 1)
             self.inside[first:last] = [True] * (last - first)
-            comment = match["comment"] is not None
-            return re.sub(r"[^\n]", " " if comment else _STRING, match[0])
+            char = STRING if match["comment"] is None else " "
+            return "\n".join(char * len(part) for part in match[0].split("\n"))
 
-        self.code = _TOKENS[style].sub(mask, text).split("\n")
+        self.code = TOKENS[style].sub(mask, text).split("\n")
         """The lines without comments, and without what is in strings."""
         self.depth = [0]
         """How many brackets are open before each line."""
         for line in self.code:
             opened = sum(map(line.count, "([{"))
             self.depth.append(self.depth[-1] + opened - sum(map(line.count, ")]}")))
+        self._braced = [0, *accumulate("{" in line for line in self.code)]
+        self._less = [len(lines) + 1] * (len(lines) + 1)
+        """The next line, behind each, before which fewer brackets are open."""
+        waiting: list[int] = []
+        for at, depth in enumerate(self.depth):
+            while waiting and self.depth[waiting[-1]] > depth:
+                self._less[waiting.pop()] = at
+            waiting.append(at)
 
     # ── headers ─────────────────────────────────────────────────────────────────────
 
@@ -197,12 +170,15 @@ class Outline:
         if match := _VARIABLE.match(line):
             name = match["name"] or match["constant"] or match["macro"]
             return Key("variable", name), "line of"
-        if self.style == "c" and (match := _CALLABLE.match(line)):
-            words = match["before"].split()
-            if _NO_NAME.match(match["name"]) or (words and _NO_NAME.match(words[0])):
+        if self.style == "c" and (call := _call(line)):
+            before, name, column = call
+            words = before.split()
+            statement = _STATEMENT.match(name) or (words and _STATEMENT.match(words[0]))
+            if not words and line[column - 1] == " " and _MAYBE_STATEMENT.match(name):
                 return None
-            if self._has_body(at, match.end() - 1):
-                return Key("function", match["name"]), "function"
+            if not statement and self._has_body(at, column):
+                of = f"{words[-1]} " if words and words[-1] in ("get", "set") else ""
+                return Key("function", of + name), "function"
         return None
 
     def _named(self, match: re.Match[str], at: int) -> tuple[Key, str] | None:
@@ -212,16 +188,18 @@ class Outline:
             match["rest"],
         )
         if kind in ("struct", "enum", "union", "class") and self.style == "c":
-            call = _CALLABLE.match(rest)
-            if call and "{" not in rest[: call.end()] and "=" not in rest[: call.end()]:
-                if not self._has_body(at, match.start("rest") + call.end() - 1):
+            call = _call(rest)
+            if call and "{" not in rest[: call[2]] and "=" not in rest[: call[2]]:
+                if not self._has_body(at, match.start("rest") + call[2]):
                     return None
-                return Key("function", call["name"]), "function"
+                return Key("function", call[1]), "function"
             if not re.match(r"\s*(?:[{:<(]|extends\b|implements\b|final\b|$)", rest):
                 return None  # a variable of that type, or a declaration only
         if kind in ("def", "fn", "func", "function", "fun", "sub", "macro_rules"):
             receiver = re.findall(r"\w+", match["receiver"] or "")
             of = f"{receiver[-1] if len(receiver) < 3 else receiver[1]}." if receiver else ""
+            if at and self.style == "hash" and (sets := _SETS.match(self.lines[at - 1])):
+                return Key("function", sets[1]), "function"
             return Key("function", of + name), "function"
         if kind in ("mod", "module", "namespace"):
             return Key("module", name), kind
@@ -231,7 +209,8 @@ class Outline:
 
     def _has_body(self, at: int, column: int) -> bool:
         """Whether what begins with a bracket there goes on with a body in braces."""
-        text = "\n".join([self.code[at][column:], *self.code[at + 1 : at + 40]])
+        more = (line[:_LONGEST] for line in self.code[at + 1 : at + 40])
+        text = "\n".join([self.code[at][column:], *more])
         depth = 0
         for match in re.finditer(r"[()]", text):
             depth += 1 if match[0] == "(" else -1
@@ -245,60 +224,70 @@ class Outline:
     def end(self, at: int) -> int:
         """The line behind what begins in a line: a definition, or a statement with its body."""
         if self.style == "hash":
-            return self._suite(at, self._header_end(at))
+            return self._suite(at, self.header_end(at))
         return self._braces(at)
 
-    def _header_end(self, at: int) -> int:
-        for line in range(at, len(self.lines)):
-            if self.depth[line + 1] <= self.depth[at] and not self.inside[line + 1]:
-                return line + 1
-        return at + 1
+    def _past(self, line: int, depth: int) -> int:
+        """The first line from one on before which at most `depth` brackets are open."""
+        while line <= len(self.lines) and self.depth[line] > depth:
+            line = self._less[line]
+        return line
+
+    def header_end(self, at: int) -> int:
+        """The line behind one and what its brackets hold."""
+        line = self._past(at + 1, self.depth[at])
+        while line < len(self.lines) and self.inside[line]:
+            line = self._past(line + 1, self.depth[at])
+        return line if line <= len(self.lines) else at + 1
 
     def _suite(self, at: int, begin: int) -> int:
         """The end of what is indented more than a line, from `begin` on."""
-        last = begin
-        for line in range(begin, len(self.lines)):
-            if self.inside[line] or self.depth[line] > self.depth[at]:
-                last = line + 1
-            elif not self.lines[line].strip():
+        last, line, width = begin, begin, _depth(self.lines[at])
+        while line < len(self.lines):
+            here = line
+            line += 1
+            if self.depth[here] > self.depth[at]:
+                line = last = min(self._past(here, self.depth[at]), len(self.lines))
+            elif self.inside[here]:
+                last = line
+            elif not self.lines[here].strip():
                 continue
-            elif _depth(self.lines[line]) > _depth(self.lines[at]):
-                last = line + 1
-            elif _depth(self.lines[line]) < _depth(self.lines[at]) and self.code[line].strip():
+            elif (other := _depth(self.lines[here])) > width:
+                last = line
+            elif other < width and self.code[here].strip():
                 break
-            elif _CLOSING.match(self.code[line]):
-                return line + 1
-            elif _ELSE.match(self.code[line]) and _depth(self.lines[line]) == _depth(
-                self.lines[at]
-            ):
-                last = line + 1
-            elif self.code[line].strip():
+            elif _CLOSING.match(self.code[here]):
+                return line
+            elif _ELSE.match(self.code[here]) and other == width:
+                last = line
+            elif self.code[here].strip():
                 break
         return last
 
     def _braces(self, at: int) -> int:
-        base, body = self.depth[at], False
-        for line in range(at, len(self.lines)):
-            code = self.code[line].rstrip()
-            body = body or "{" in code
-            if self.depth[line + 1] > base or self.inside[line + 1]:
+        base, line = self.depth[at], at
+        while True:
+            line = self._past(line + 1, base)
+            if line >= len(self.lines):
+                closed = line == len(self.lines) and self.depth[line] < base
+                return max(line - 1, at + 1) if closed else len(self.lines)
+            if self.inside[line] or self.lines[line - 1].endswith("\\"):  # a macro goes on
                 continue
-            if self.lines[line].endswith("\\"):  # a macro goes on
-                continue
-            if self.depth[line + 1] < base:  # what is around it closes
-                return max(line, at + 1)
-            if body or code.endswith(";") or (line == at and code.endswith(",")):
-                return line + 1
-            after = self._next(line + 1)
+            if self.depth[line] < base:  # what is around it closes
+                return max(line - 1, at + 1)
+            code = self.code[line - 1].rstrip()
+            body = self._braced[line] > self._braced[at]
+            if body or code.endswith(";") or (line == at + 1 and code.endswith(",")):
+                return line
+            after = self._next(line)
             if after is None:
-                return line + 1
+                return line
             more = self.code[after].lstrip()
-            if _CLOSING.match(more) and _depth(self.lines[after]) == _depth(self.lines[at]):
+            deeper = _depth(self.lines[after]) - _depth(self.lines[at])
+            if _CLOSING.match(more) and deeper == 0:
                 return after + 1
-            deeper = _depth(self.lines[after]) > _depth(self.lines[at])
-            if not deeper and not more.startswith(_MORE_HEADER):
-                return line + 1
-        return self._suite(at, at + 1)  # the brackets do not close
+            if deeper <= 0 and not more.startswith(_MORE_HEADER):
+                return line
 
     def _next(self, line: int) -> int | None:
         return next((at for at in range(line, len(self.code)) if self.code[at].strip()), None)
@@ -312,7 +301,7 @@ class Outline:
             line = self.lines[above].strip()
             mark = line.startswith(("@", "#[", "//", "/*", "template"))
             mark = mark or (self.style == "hash" and line.startswith("#") and line[:2] != "#!")
-            if not mark or is_gap(line):
+            if not mark or is_gap(line) or self.header(above) is not None:
                 break
             at = above
         return at
@@ -324,10 +313,13 @@ class Outline:
         found = self.header(at)
         if found is None:
             return None
-        start = at
-        if self.style == "c" and at > least and _BARE_CALL.match(self.code[at]):
-            start -= _TYPE.fullmatch(self.code[at - 1]) is not None  # in C it may stand above
+        start = at - (at > least and self.typed(at))
         return Definition(*found, self.attached(start, least), start, self.end(at))
+
+    def typed(self, at: int) -> bool:
+        """Whether the type of a function stands above its name, as in C."""
+        bare = self.style == "c" and at > 0 and _BARE_CALL.match(self.code[at])
+        return bool(bare) and _TYPE.fullmatch(self.code[at - 1]) is not None
 
     @cached_property
     def places(self) -> dict[Key, list[int]]:
@@ -337,6 +329,22 @@ class Outline:
             if (found := self.header(at)) is not None:
                 places.setdefault(found[0], []).append(at)
         return places
+
+    @cached_property
+    def known(self) -> dict[str, list[int]]:
+        """Where the lines are, by what they are without the space around them."""
+        known: dict[str, list[int]] = {}
+        for at, line in enumerate(self.lines):
+            known.setdefault(line.strip(), []).append(at)
+        return known
+
+    @cached_property
+    def heads(self) -> list[int]:
+        """The lines of the headers that are not indented, but those of variables."""
+        return sorted(
+            at for key, places in self.places.items() if key.group != "variable"
+            for at in places if not self.lines[at][:1].isspace()
+        )  # fmt: skip
 
     def children(self, begin: int, end: int, groups: Iterable[str] = ()) -> list[Definition]:
         """The definitions between two lines that are not within each other."""

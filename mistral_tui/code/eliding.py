@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from mistral_tui.code.definitions import Definition, Key, Outline, Style, is_gap
+from mistral_tui.code.definitions import GAP, Definition, Key, Outline, is_gap
 from mistral_tui.code.errors import CodeError
+from mistral_tui.code.likeness import FEW, alike, guard, lost, telling
+from mistral_tui.code.styles import Style
 from mistral_tui.sanitize import one_line
 
-_ALIKE = 0.6  # a changed line is taken for the file's line beside it from there on
 _GROUPS = ("function", "type", "impl", "module")
-_STUB = re.compile(r"\s*\.{3}\s*")
+_COMMENT = re.compile(r"\s*\{?\s*(?:#+|//+|--+|/\*+|<!--|;+|%+)(?P<said>.*?)(?:\*+/|-->)?\s*\}?\s*")
+_STUB = re.compile(r"\s*[(\[{<]?\s*(?:\.{3}|…)\s*[)\]}>]?\s*")
+_AROUND = " \t()[]{}<>-"
+_NOUN = (
+    r"(?:code|methods?|functions?|implementations?|file|class|logic|body|imports?|fields?"
+    r"|members?|tests?|content|script|config(?:uration)?|properties|definitions?|lines|module)"
+)
+_SAME = r"(?:unchanged|unmodified|omitted|elided|(?:the )?same|as (?:before|is|above)|here)"
+# What stands before dots, behind them, and without any.
+_BEFORE = re.compile(
+    r"(?:(?:keep|all|the|your|my|and)\s+)*(?:rest|remainder|remaining|existing|previous|unchanged"
+    rf"|unmodified|original|same as|others?\s+(?:\w+\s+)?{_NOUN})\b.*|.*\b{_SAME}",
+    re.I,
+)
+_BEHIND = re.compile(
+    rf".*\b(?:rest|remain\w*|existing|others?|previous|original|continues?|snip\w*|truncated"
+    rf"|keep|{_NOUN}|{_SAME})\b.*",
+    re.I,
+)
+_ALONE = re.compile(
+    rf"(?:the )?(?:rest|remainder|remaining)(?: of)?(?: the| your| this| my)?(?: \w+)?? {_NOUN}"
+    rf"(?: .{{0,30}}\b{_SAME})?"
+    rf"|(?:the )?(?:existing )?{_NOUN} (?:\w+ )?(?:stays?|remains?|is|are) {_SAME}"
+    r"|(?:the )?existing code(?: here)?|(?:same )?as before|same as before|no changes?(?: here)?"
+    r"|unchanged(?: code)?",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +51,41 @@ class _Unit:
     same: str | Key
     definition: Definition | None = None
     gap: bool = False
+    depth: int = 0
+    """Cells by which it is indented more than the first line."""
 
     @property
     def blank(self) -> bool:
         return not self.gap and not any(line.strip() for line in self.lines)
 
 
-def telling(line: str) -> bool:
-    """Whether a line says enough to be found by it."""
-    return len(re.sub(r"\s", "", line)) >= 4
+def marked(new: Sequence[str], old: Sequence[str], style: Style) -> list[str]:
+    """The lines of a block; those that stand for others are marked as such. A line that the file
+    has itself stands for nothing."""
+    known = {line.strip() for line in old}
+    inside = Outline(new, style).inside
+    mark = ("#" if style == "hash" else "//") + GAP
+    lines = []
+    for at, line in enumerate(new):
+        line = line.replace(GAP, "")
+        stub = _STUB.fullmatch(line) and not inside[at] and not _is_body(new, at)
+        if line.strip() not in known and len(line) < 300 and (stub or _elides(line)):
+            line = line[: _width(line)] + mark
+        lines.append(line)
+    return lines
 
 
-def alike(one: str, other: str) -> bool:
-    """Whether a line may be a changed form of another."""
-    one, other = one.strip()[:300], other.strip()[:300]
-    return one == other or difflib.SequenceMatcher(None, one, other).ratio() >= _ALIKE
-
-
-def gaps(lines: Sequence[str]) -> list[int]:
-    """Which lines stand for others; a bare `...` does, where it is not all there is of a body."""
-    found = []
-    for at, line in enumerate(lines):
-        if is_gap(line) or (_STUB.fullmatch(line) and not _is_body(lines, at)):
-            found.append(at)
-    return found
+def _elides(line: str) -> bool:
+    match = _COMMENT.fullmatch(line)
+    if match is None:
+        return False
+    said = match["said"].replace("…", "...").strip(_AROUND)
+    core = said.strip(_AROUND + ".:")
+    before, behind = said.endswith("..."), said.startswith("...")
+    if before or behind:
+        by = _BEFORE if not behind else _BEHIND
+        return not core or (before and behind) or by.fullmatch(core) is not None
+    return _ALONE.fullmatch(core) is not None
 
 
 def _is_body(lines: Sequence[str], at: int) -> bool:
@@ -62,6 +100,15 @@ def _width(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
+def _cells(line: str) -> int:
+    return len(line[: _width(line)].expandtabs(4))
+
+
+def gaps(lines: Collection[str]) -> bool:
+    """Whether marked lines leave others out."""
+    return any(map(is_gap, lines))
+
+
 def fill(new: Sequence[str], old: Sequence[str], style: Style) -> list[str]:
     """The new lines of something, with what they leave out taken from the old ones.
 
@@ -70,12 +117,11 @@ def fill(new: Sequence[str], old: Sequence[str], style: Style) -> list[str]:
     Raises:
         CodeError: what stands around a gap is not in the old lines.
     """
-    left_out = set(gaps(new))
-    if not left_out:
+    if not gaps(new):
         return list(new)
-    theirs = _units(Outline(old, style), set())
+    theirs = _units(old, style)
     segments: list[list[_Unit]] = [[]]
-    for unit in _units(Outline(new, style), left_out):
+    for unit in _units(new, style):
         if unit.gap:
             segments.append([])
         else:
@@ -88,15 +134,27 @@ def fill(new: Sequence[str], old: Sequence[str], style: Style) -> list[str]:
         if not first:
             fresh = _fresh(segment, theirs)
             begin = _behind(theirs) if fresh else _begin(segment, theirs, at, last)
-            kept = [line for unit in theirs[at:begin] for line in unit.lines]
-            _join(out, kept, theirs[at:begin])
+            _join(out, _lines(theirs[at:begin]), theirs[at:begin])
             at = begin
         _join(out, [line for unit in segment for line in _emit(unit, theirs, style)], segment)
-        if last:
+        if last and not _much(theirs[at:], segment):
             at = len(theirs)
         elif first or not fresh:
             at = _end(segment, theirs, at, first)
+    _join(out, _lines(theirs[at:]), theirs[at:])  # the last mark was left out
+    guard(old, out, "the file")
     return out
+
+
+def _lines(units: Sequence[_Unit]) -> list[str]:
+    return [line for unit in units for line in unit.lines]
+
+
+def _much(rest: Sequence[_Unit], segment: Sequence[_Unit]) -> bool:
+    """Whether a last segment has too little to come in place of all the rest."""
+    here = {unit.same for unit in segment}
+    gone = any(unit.definition and unit.same not in here for unit in rest)
+    return gone or (bool(segment) and lost(_lines(rest), _lines(segment))[1] > FEW)
 
 
 def _fresh(segment: Sequence[_Unit], theirs: Sequence[_Unit]) -> bool:
@@ -113,27 +171,6 @@ def _behind(theirs: Sequence[_Unit]) -> int:
     return len(theirs) - closed
 
 
-def opened(new: Sequence[str], old: Sequence[str], style: Style) -> list[str]:
-    """The new lines of a class or the like, with gaps if it is plainly not all of it: most of the
-    old one's functions are missing, and it says nothing else that is new."""
-    mine, theirs = _units(Outline(new, style), set()), _units(Outline(old, style), set())
-    here = {unit.same: unit for unit in mine if unit.definition}
-    there = [unit.same for unit in theirs if unit.definition]
-    missing = sum(same not in here for same in there)
-    known = {unit.same for unit in theirs}
-    plain = all(u.blank or u.definition or u.same in known for u in mine[1:])
-    if not here or missing < 2 or 2 * missing <= len(there) or not plain or gaps(new):
-        return list(new)
-    order = [same for same in there if same in here]
-    order += [same for same in here if same not in order]
-    first = next(at for at, unit in enumerate(mine) if unit.definition)
-    closer = mine[_behind(mine) :]
-    lines = [line for unit in mine[:first] for line in unit.lines]
-    for same in order:
-        lines += ["# ...", *here[same].lines]
-    return [*lines, "# ...", *(line for unit in closer for line in unit.lines)]
-
-
 def _join(out: list[str], lines: Sequence[str], units: Sequence[_Unit]) -> None:
     """Add lines; definitions keep an empty line between them."""
     if units and units[0].definition and out and _closes(out[-1]):
@@ -146,20 +183,24 @@ def _closes(line: str) -> bool:
     return bool(stripped) and not stripped.endswith(("{", ":", "(", "["))
 
 
-def _units(outline: Outline, left_out: set[int]) -> list[_Unit]:
+def _units(lines: Sequence[str], style: Style) -> list[_Unit]:
+    outline = Outline(lines, style)
     units: list[_Unit] = []
-    children = {child.first: child for child in outline.children(1, len(outline.lines), _GROUPS)}
+    children = {child.first: child for child in outline.children(1, len(lines), _GROUPS)}
+    base = _cells(lines[0]) if lines else 0
     at = 0
-    while at < len(outline.lines):
+    while at < len(lines):
         child = children.get(at)
         if child is not None:
-            lines = tuple(outline.lines[child.first : child.end])
-            units.append(_Unit(lines, child.key, child))
+            units.append(
+                _Unit(tuple(lines[at : child.end]), child.key, child,
+                      depth=_cells(lines[child.start]) - base)
+            )  # fmt: skip
             at = child.end
             continue
-        line = outline.lines[at]
-        same = line.strip() if telling(line) else line.rstrip()
-        units.append(_Unit((line,), same, gap=at in left_out))
+        line = lines[at]
+        depth = _cells(line) - base
+        units.append(_Unit((line,), f"{depth} {line.strip()}", None, is_gap(line), depth))
         at += 1
     return units
 
@@ -175,7 +216,7 @@ def _emit(unit: _Unit, theirs: Sequence[_Unit], style: Style) -> Sequence[str]:
         return unit.lines
     old = next((other for other in theirs if other.same == unit.same), None)
     if old is None or old.definition is None:
-        raise _lost(unit)
+        raise _missing(unit)
     lead = unit.definition.start - unit.definition.first
     kept = old.definition.start - old.definition.first
     attached = unit.lines[:lead] or old.lines[:kept]
@@ -197,12 +238,15 @@ def _begin(segment: Sequence[_Unit], theirs: Sequence[_Unit], at: int, last: boo
             place = max(found, key=lambda n: (_run(segment[number:], theirs[n:]), -n))
         else:  # a closing bracket
             place = found[-1]
-        return _alike_before(segment[:number], theirs, at, place)
+        begin = _alike_before(segment[:number], theirs, at, place)
+        fresh = segment[: max(0, number - (place - begin))]
+        if not told or all(one.blank or one.depth >= unit.depth for one in fresh):
+            return begin  # nothing new comes between a line and what that is within
     if last:
         place = _alike_before(segment, theirs, at, len(theirs))
         if place < len(theirs):
             return place
-    raise _lost(segment[0])
+    raise _missing(segment[0])
 
 
 def _end(segment: Sequence[_Unit], theirs: Sequence[_Unit], at: int, first: bool) -> int:
@@ -219,7 +263,7 @@ def _end(segment: Sequence[_Unit], theirs: Sequence[_Unit], at: int, first: bool
     if not known and first and segment:  # the header itself was changed
         known, end = 1, at + 1
     if not known and segment:
-        raise _lost(segment[-1])
+        raise _missing(segment[-1])
     for unit in segment[known:]:
         if end < len(theirs) and _alike(unit, theirs[end]):
             end += 1
@@ -247,7 +291,7 @@ def _run(segment: Sequence[_Unit], theirs: Sequence[_Unit]) -> int:
     return next((n for n, (a, b) in enumerate(pairs) if a.same != b.same), len(segment))
 
 
-def _lost(unit: _Unit) -> CodeError:
+def _missing(unit: _Unit) -> CodeError:
     line = unit.lines[0] if unit.definition is None else unit.definition.key.name
     return CodeError(
         f"The answer leaves lines out around “{one_line(line, 50)}”, which is not in the file "

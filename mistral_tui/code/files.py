@@ -107,11 +107,18 @@ def save(file: CodeFile, text: str, *, over: bool = False) -> CodeFile:
     )
 
 
+def signature(path: Path) -> Signature | None:
+    """Of the file that is there now; None: there is none, or none that can be looked at."""
+    try:
+        return _signature(path.stat())
+    except OSError:
+        return None
+
+
 def state(file: CodeFile) -> Literal["same", "changed", "gone"]:
     """Whether the disk has what was read or written last, as far as a glance at it tells."""
-    try:
-        now = _signature(file.path.stat())
-    except OSError:
+    now = signature(file.path)
+    if now is None:
         return "same" if file.signature is None else "gone"
     return "same" if now == file.signature else "changed"
 

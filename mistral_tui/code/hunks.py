@@ -70,7 +70,7 @@ def hunks(old: str, new: str, context: int = 3) -> list[Hunk]:
     unchanged lines between them are one part."""
     before, after = split(old), split(new)
     found: list[tuple[int, int, int, int]] = []
-    for change in _changes(before, after):
+    for change in changes(before, after):
         if found and change[0] - found[-1][1] <= context:
             found[-1] = (found[-1][0], change[1], found[-1][2], change[3])
         else:
@@ -96,7 +96,7 @@ def merge(old: str, parts: Sequence[Hunk], taken: Collection[int]) -> str:
 
 def _signed(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[Sign, str]]:
     at = 0
-    for start, end, begin, stop in _changes(old, new):
+    for start, end, begin, stop in changes(old, new):
         for line in old[at:start]:
             yield " ", line
         for line in old[start:end]:
@@ -108,7 +108,7 @@ def _signed(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[Sign, str]
         yield " ", line
 
 
-def _changes(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int, int]]:
+def changes(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int, int]]:
     """(start, end, new start, new end) of each run of lines that differs."""
     ends = (len(old), len(new), 0)
     changes = []

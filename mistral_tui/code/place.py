@@ -32,9 +32,9 @@ def parse(text: str) -> Place | None:
         return None
     path, line, column = match[1], int(match[2]), match[3]
     path = STANDARD_INPUT if path == "-" else path
-    if column is not None and path != STANDARD_INPUT and not _is_file(path):
+    if column is not None and path != STANDARD_INPUT and not is_file(path):
         longer = _LINE.fullmatch(text)
-        if longer is not None and _is_file(longer[1]):
+        if longer is not None and is_file(longer[1]):
             return Place(longer[1], int(longer[2]))
     return Place(path, line, None if column is None else int(column))
 
@@ -60,7 +60,8 @@ def split(text: str, place: Place, shown: str) -> tuple[str, str]:
     return text[:at], text[at:]
 
 
-def _is_file(path: str) -> bool:
+def is_file(path: str) -> bool:
+    """Whether such a file is there."""
     try:
         return Path(path).expanduser().is_file()
     except (OSError, RuntimeError, ValueError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mistral_tui.attach import fenced
+from mistral_tui.sanitize import sanitize
 
 _QUOTED = re.compile(r"^(``?)([^\n]+?)\1, lines? (\d+)(?:–(\d+))?:\n\n```", re.MULTILINE)
 
@@ -28,3 +29,18 @@ def lines_of(message: str, shown: str) -> tuple[int, int] | None:
         if match[2] == shown:
             found = int(match[3]), int(match[4] or match[3])
     return found
+
+
+def in_own_words(block: str, text: str) -> str:
+    """A block of an answer, which was made safe, with the file's own lines where they are meant:
+    what cannot be shown is written out in the answer, and must not get into the file as that."""
+    own = {sanitize(line).strip(): line.strip() for line in text.split("\n")}
+    odd = {shown: line for shown, line in own.items() if shown != line}
+    if not odd:
+        return block
+    lines = []
+    for line in block.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        bare = line.strip()
+        lines.append(indent + odd[bare] if bare in odd else line)
+    return "\n".join(lines)

@@ -22,7 +22,7 @@ from typing import Any
 
 from mistral_tui import paths
 from mistral_tui.code.errors import CodeError
-from mistral_tui.code.files import CodeFile, state
+from mistral_tui.code.files import CodeFile
 from mistral_tui.config.user_files import FileProblem, write_text
 from mistral_tui.history.database_file import Presence
 
@@ -32,21 +32,21 @@ _MOST_HEADER = 64 << 10
 _MOST_FILES = 1000
 _OWNER = re.compile(r"[0-9a-f]{32}")
 
-Key = Path | str
-"""A file by its path; a text that has no file yet by any name, such as `untitled-1`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A text that was not saved."""
+    """A text that was not saved. `elsewhere`: another window that runs now has it open."""
 
-    key: Key
+    path: Path
     text: str
     when: datetime
-    same_base: bool
-    """Whether the file on the disk is still the one that was edited."""
     elsewhere: bool
-    """Whether another window that runs now has it open."""
+    base: str
+    owner: str
+
+    def made_from(self, text: str) -> bool:
+        """Whether this was the saved text when it was edited."""
+        return self.base == _digest(text)
 
 
 _presences: dict[Path, Presence] = {}
@@ -60,18 +60,16 @@ def _presence() -> Presence:
         return _presences.setdefault(_folder(), Presence(_folder() / "window"))
 
 
-def keep(file: CodeFile | str, text: str) -> None:
-    """Keep the changed text of a file, or of what has no file yet, in the place of what this
-    window kept of it before.
+def keep(file: CodeFile, text: str) -> None:
+    """Keep the changed text of a file, in the place of what this window kept of it before.
 
     Raises:
         CodeError: it cannot be kept.
     """
-    key: Key = file.path if isinstance(file, CodeFile) else file
     text = text.encode("utf-8", "replace").decode("utf-8")  # half characters
     header = {
-        "path" if isinstance(key, Path) else "name": str(key),
-        "signature": file.signature if isinstance(file, CodeFile) else None,
+        "path": str(file.path),
+        "base": _digest(file.text),
         "time": time.time(),
         "bytes": len(text.encode("utf-8")),
     }
@@ -82,7 +80,7 @@ def keep(file: CodeFile | str, text: str) -> None:
         with _writing:
             presence.claim()
             header["window"] = presence.owner
-            place = folder / f"{_hash(key)}-{presence.owner}{_SUFFIX}"
+            place = _place(file.path, presence.owner)
             write_text(place, "The copy of what is not saved", f"{json.dumps(header)}\n{text}")
     except (FileProblem, paths.FolderError) as error:
         raise CodeError(str(error)) from None
@@ -90,46 +88,48 @@ def keep(file: CodeFile | str, text: str) -> None:
         raise CodeError(f"What is not saved cannot be kept: {error.strerror or error}.") from None
 
 
-def forget(key: Key) -> None:
-    """Drop what was kept of a file, by this window or by one that has ended."""
-    with contextlib.suppress(OSError, paths.FolderError):
-        for place, found in _read_all(f"{_hash(key)}-"):
-            if not found.elsewhere:
-                place.unlink()
+def forget(path: Path) -> None:
+    """Drop what this window kept of a file."""
+    with contextlib.suppress(OSError, paths.FolderError), _writing:
+        _place(path, _presence().owner).unlink()
 
 
-def kept(key: Key) -> Kept | None:
+def discard(kept: Kept) -> None:
+    """Drop this copy: it is of no use any more."""
+    with contextlib.suppress(OSError, paths.FolderError), _writing:
+        _place(kept.path, kept.owner).unlink()
+
+
+def kept(path: Path) -> Kept | None:
     """The newest text that was kept of a file and that nobody has open now; else the one that
-    another window has."""
+    another window has. Older ones are found once this one is discarded."""
     with contextlib.suppress(OSError, paths.FolderError):
-        found = [one for _, one in _read_all(f"{_hash(key)}-")]
-        if found:
-            return max(found, key=lambda one: (not one.elsewhere, one.when))
+        return max(
+            _read_all(f"{_hash(path)}-"),
+            key=lambda one: (not one.elsewhere, one.when),
+            default=None,
+        )
     return None
-
-
-def all_kept() -> list[Kept]:
-    """The newest of each file, the latest first; what another window has open is told as such."""
-    result: dict[Key, Kept] = {}
-    with contextlib.suppress(OSError, paths.FolderError):
-        for _, one in _read_all(""):
-            other = result.get(one.key)
-            if other is None or (not one.elsewhere, one.when) > (not other.elsewhere, other.when):
-                result[one.key] = one
-    return sorted(result.values(), key=lambda one: one.when, reverse=True)
 
 
 def _folder() -> Path:
     return paths.state_dir() / "unsaved"
 
 
-def _hash(key: Key) -> str:
+def _place(path: Path, owner: str) -> Path:
+    return _folder() / f"{_hash(path)}-{owner}{_SUFFIX}"
+
+
+def _hash(path: Path) -> str:
     """What the name of a copy begins with: the same for all names of one file."""
-    named = os.path.realpath(key) if isinstance(key, Path) else f"name:{key}"
-    return hashlib.sha256(os.fsencode(named)).hexdigest()[:32]
+    return hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:32]
 
 
-def _read_all(prefix: str) -> Iterator[tuple[Path, Kept]]:
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _read_all(prefix: str) -> Iterator[Kept]:
     """Those that are whole and what they say they are; others are left alone."""
     folder = _folder()
     if not folder.is_dir():
@@ -137,12 +137,12 @@ def _read_all(prefix: str) -> Iterator[tuple[Path, Kept]]:
     presence = _presence()
     presence.sweep()
     with os.scandir(folder) as entries:
-        names = [e.name for e in entries if e.name.endswith(_SUFFIX) and e.name.startswith(prefix)]
+        names = [e.name for e in entries if e.name.startswith(prefix)]
     for name in sorted(names)[:_MOST_FILES]:
         with contextlib.suppress(
             OSError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError
         ):
-            yield folder / name, _read(folder / name, presence)
+            yield _read(folder / name, presence)
 
 
 def _read(place: Path, presence: Presence) -> Kept:
@@ -155,27 +155,17 @@ def _read(place: Path, presence: Presence) -> Kept:
         first = file.readline(_MOST_HEADER)
         data = file.read(_MOST_BYTES)
     header: dict[str, Any] = json.loads(first)
-    key: Key = Path(header["path"]) if "path" in header else str(header["name"])
+    path = Path(header["path"])
     owner = header["window"]
     if len(data) != header["bytes"] or not _OWNER.fullmatch(owner):
         raise ValueError("it is not whole")
-    if place.name != f"{_hash(key)}-{owner}{_SUFFIX}":
+    if place != _place(path, owner):
         raise ValueError("it is of another file")
     return Kept(
-        key,
+        path,
         data.decode("utf-8"),
         datetime.fromtimestamp(float(header["time"])),
-        _same_base(key, header["signature"]),
         owner != presence.owner and presence.alive(owner),
+        str(header["base"]),
+        owner,
     )
-
-
-def _same_base(key: Key, signature: object) -> bool:
-    if isinstance(key, str):
-        return True
-    if signature is None:
-        return state(CodeFile(key, "")) == "same"
-    if not (isinstance(signature, list) and len(signature) == 4):
-        return False
-    device, inode, size, changed = map(int, signature)
-    return state(CodeFile(key, "", signature=(device, inode, size, changed))) == "same"

@@ -139,7 +139,8 @@ def _write_in_place(target: Path, data: bytes) -> os.stat_result:
 
 def _backed_up(target: Path, before: bytes) -> Path | None:
     """The copy of the old bytes; none in a closed folder."""
-    backup = target.with_name(f".{target.name[:60]}.mistral-tui-backup")
+    name = os.fsdecode(os.fsencode(target.name)[:200])
+    backup = target.with_name(f".{name}.mistral-tui-backup")
     try:
         descriptor = os.open(backup, _NEW, 0o600)
     except FileExistsError:

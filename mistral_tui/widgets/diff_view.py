@@ -18,6 +18,7 @@ from textual.theme import Theme
 
 from mistral_tui.code.hunks import Hunk
 from mistral_tui.sanitize import sanitize
+from mistral_tui.widgets.code.cells import drawn
 from mistral_tui.widgets.palette import Palette
 from mistral_tui.widgets.wrap import chop, width_of
 
@@ -27,6 +28,7 @@ _NO_BREAK = "(no line break at the end)"
 _TAB = 4
 _MOST_DRAWN = 500  # rows that are kept as they were drawn
 _MARK = 2  # cells for the bar of the marked part
+_MOST_OF_LINE = 2_000  # characters that are shown of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,31 @@ class _Entry:
 def visible(line: str) -> str:
     """A line made safe, with nothing in it that cannot be seen."""
     line = line.removesuffix("\n").replace("\r", "␍")
-    if not (line.isascii() and line.isprintable()):
-        line = line.expandtabs(_TAB)
-        safe = sanitize(line)
-        if safe != line:
-            safe = "".join(sanitize(char) or HIDDEN for char in line).replace("\n", HIDDEN)
-        return safe
-    return line
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(map(_seen, line.expandtabs(_TAB)))
+
+
+def _seen(char: str) -> str:
+    """The character, or what stands for it: the same ones are hidden as in the editor."""
+    if not drawn(char)[2]:
+        return char
+    safe = sanitize(char)
+    return HIDDEN if safe in ("", "\n", char) else safe
+
+
+def _shown(part: int, sign: str, number: int, line: str) -> Iterator[_Entry]:
+    """A line of a file; of a very long one its beginning, and how much more it has."""
+    yield _Entry(part, sign, number, visible(line[:_MOST_OF_LINE]))
+    if (more := len(line.removesuffix("\n")) - _MOST_OF_LINE) > 0:
+        yield _Entry(part, "!", 0, f"… {more:,} character{'s' * (more > 1)} more")
+
+
+def _height(text: str, room: int) -> int:
+    """How many rows a line takes."""
+    if text.isascii():
+        return max(1, -(-len(text) // room))
+    return 1 if width_of(text) <= room else len(chop([(text, Style())], room))
 
 
 def _lines(old: Sequence[str], parts: Sequence[Hunk], context: int) -> Iterator[_Entry]:
@@ -61,19 +81,19 @@ def _lines(old: Sequence[str], parts: Sequence[Hunk], context: int) -> Iterator[
         if begin > at:
             yield _Entry(-1, ".", 0, f"{begin - at:,} unchanged line{'s' * (begin - at > 1)}")
         for place in range(begin, part.start):
-            yield _Entry(-1, " ", place + 1, visible(old[place]))
+            yield from _shown(-1, " ", place + 1, old[place])
         yield _Entry(number, "#", 0, "")
         before = part.start
         last = {sign: n for n, (sign, _) in enumerate(part.lines)} if part.ends_differ else {}
         for place, (sign, line) in enumerate(part.lines):
             before += sign != "+"
-            yield _Entry(number, sign, before if sign != "+" else 0, visible(line))
+            yield from _shown(number, sign, before if sign != "+" else 0, line)
             if last.get(sign) == place and not line.endswith("\n"):
                 yield _Entry(number, "!", 0, _NO_BREAK)
         at = min(part.end + context, parts[number + 1].start if number + 1 < len(parts) else
                  len(old), len(old))  # fmt: skip
         for place in range(part.end, at):
-            yield _Entry(-1, " ", place + 1, visible(old[place]))
+            yield from _shown(-1, " ", place + 1, old[place])
     if at < len(old):
         yield _Entry(-1, ".", 0, f"{len(old) - at:,} unchanged line{'s' * (len(old) - at > 1)}")
 
@@ -103,6 +123,8 @@ class DiffView(ScrollView, can_focus=False):
         self._digits = len(str(max((entry.number for entry in self._entries), default=0)))
         self._room = 0  # cells of text in a row
         self._tops: list[int] = [0]
+        self._rows: tuple[int, list[int]] = (0, [])
+        self._chopped: tuple[int, list[str]] = (-1, [])  # the rows of one entry
         self._drawn: dict[int, Strip] = {}
         self._palette = Palette.from_variables({})
 
@@ -116,11 +138,10 @@ class DiffView(ScrollView, can_focus=False):
         return max(10, width - _MARK - self._digits - 4)
 
     def _measured(self, room: int) -> list[int]:
-        heights = (
-            1 if len(entry.text) <= room and entry.text.isascii()
-            else len(chop([(entry.text, Style())], room)) for entry in self._entries
-        )  # fmt: skip
-        return [0, *accumulate(heights)]
+        if self._rows[0] != room:
+            heights = (_height(entry.text, room) for entry in self._entries)
+            self._rows = (room, [0, *accumulate(heights)])
+        return self._rows[1]
 
     def redraw(self) -> None:
         """Something else is marked or taken."""
@@ -191,6 +212,7 @@ class DiffView(ScrollView, can_focus=False):
         room = self._room_at(self.size.width)
         if room != self._room:
             self._room = room
+            self._chopped = (-1, [])
             self._tops = self._measured(room)
         size = Size(self.size.width, self._tops[-1])
         if size != self.virtual_size:
@@ -239,8 +261,11 @@ class DiffView(ScrollView, can_focus=False):
             said = f"⋯ {entry.text}" if entry.sign == "." else entry.text
             return self._strip([bar, Segment(indent + said, chat["muted"])], width, base)
         text = entry.text
-        if len(text) > self._room or not text.isascii():
-            text = "".join(piece for piece, _ in chop([(text, Style())], self._room)[inner])
+        if _height(text, self._room) > 1:
+            if self._chopped[0] != at:
+                rows = chop([(text, Style())], self._room)
+                self._chopped = (at, ["".join(piece for piece, _ in row) for row in rows])
+            text = self._chopped[1][inner]
         left = entry.part >= 0 and entry.part not in self.taken
         style = code[{"+": "inserted", "-": "deleted"}.get(entry.sign, "text")]
         style += Style(dim=left, bold=entry.sign != " ")

@@ -55,7 +55,7 @@ class Pastes:
 
     def name(self, text: str, what: str) -> str:
         """The word that stands for a piece of code; `what` says which."""
-        said = re.sub(r"[\[\]\n]", "·", what)
+        said = re.sub(r"[\[\]\n@]", "·", what)
         chip = f"[code #{len(self._texts) + 1}, {said}]"
         self._texts[chip] = text
         return chip

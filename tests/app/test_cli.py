@@ -60,6 +60,9 @@ from mistral_tui.launch import resolve
         ("models --json", "models --json"),
         ("demo m --max_tokens 5", "demo m --max-tokens 5"),
         ("fim m --prefix demo --suffix pull", "fim m --prefix demo --suffix pull"),
+        ("code -m pull a_b.py code", "code -m pull a_b.py code"),
+        ("-m x code a.py", "code -m x a.py"),
+        ("./code", "chat ./code"),
         ("fim -:3:4 m", "fim /dev/stdin:3:4 m"),
         ("fim --prefix -:3 m", "fim --prefix -:3 m"),
         ("m --no-instruct --lora demo", "chat m --no-instruct --lora demo"),
@@ -258,3 +261,10 @@ def test_closed_standard_streams_do_no_harm(env: dict[str, str], closed: str) ->
     done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_code_is_refused_where_it_cannot_work(env: dict[str, str], tmp_path: Path) -> None:
+    said = refused(call(env, "code", "-m", "starter", "--preset", "none such"), 2)
+    assert "There is no preset 'none such'; there are precise" in said
+    assert "needs a terminal" in refused(call(env, "code", "-m", "starter", "a.py"), 2)
+    assert "does not exist" in refused(call(env, "code", "-m", str(tmp_path / "gone"), "a.py"), 1)

@@ -3,11 +3,13 @@ model that has learned to fill in."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -171,9 +173,9 @@ def test_the_settings_of_the_code_panel_apply_at_a_place(
 
 def test_the_window_is_what_the_model_reads(folder: Path, fim: Fim) -> None:
     Path("x.py").write_text("import os\n" * 2000 + PREFIX + SUFFIX)
-    asked = ("x.py:2002", folder, "--json", "--window", "64", "--max-tokens", "30")
+    asked = ("x.py:2002", folder, "--json", "--window", "96", "--max-tokens", "30")
     told = json.loads(fim(*asked)[1])
-    assert told["prompt_tokens"] <= 64
+    assert told["prompt_tokens"] <= 96
     assert told["left_out"][0] > 10_000
     assert told["middle"] == MIDDLE
 
@@ -201,7 +203,8 @@ def test_several_candidates(folder: Path, fim: Fim) -> None:
         (["--in-place", "x.py:1", "--candidates", "2"], 2, "--in-place needs"),
         (["x.py:1", "--candidates", "9"], 2, "--candidates must be 1 to 8."),
         (["x.py:1", "--candidates", "2", "--temperature", "0"], 2, "need a --temperature"),
-        (["x.py:1", "--window", "0"], 2, "--window must be 1 or more."),
+        (["x.py:1", "--window", "0"], 2, "--window must be 16 or more."),
+        (["x.py:1", "--window", "15"], 2, "--window must be 16 or more."),
         (["x.py:7"], 1, "x.py has no line 7"),
         (["x.py:1:7"], 1, "Line 1 of x.py has no column 7"),
         (["-:7"], 1, "Standard input has no line 7"),
@@ -235,19 +238,18 @@ class Editor:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        assert self.process.stdin is not None
-        self._stdin = self.process.stdin
+        pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
+        self.stdin, self.stdout, self.stderr = (pipe for pipe in pipes if pipe is not None)
 
     def write(self, line: bytes) -> None:
-        self._stdin.write(line)
-        self._stdin.flush()
+        self.stdin.write(line)
+        self.stdin.flush()
 
     def ask(self, **asked: Any) -> None:
         self.write(json.dumps(asked).encode() + b"\n")
 
     def read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        told: dict[str, Any] = json.loads(self.process.stdout.readline())
+        told: dict[str, Any] = json.loads(self.stdout.readline())
         return told
 
     def end(self) -> tuple[int, str, str]:
@@ -304,9 +306,12 @@ def test_an_editor_gets_several_candidates(editor: Editor) -> None:
         (b'{"id": 1, "prefix": "x", "max_tokens": 0}', 1, "max_tokens is 0; it must be"),
         (b'{"id": 1, "prefix": "x", "max_tokens": true}', 1, "max_tokens is "),
         (b'{"id": 1, "prefix": "x", "candidates": 9}', 1, "candidates is 9; it must be"),
+        (b'{"id": NaN, "prefix": "x"}', None, "has NaN in it"),
+        (b'{"id": [-1e999], "prefix": "x"}', None, "has -1e999 in it"),
+        (b'{"id": 1, "prefix": "x", "max_tokens": Infinity}', None, "has Infinity in it"),
         (b'{"prefix": "' + b"x" * (65 << 20) + b'"}', None, "longer than 64 MB"),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_a_bad_line_is_an_error_and_no_end(
     editor: Editor, line: bytes, key: object, said: str
@@ -356,6 +361,34 @@ def test_another_question_ends_the_one_before_and_an_interrupt_all(endless: Path
     editor.process.send_signal(signal.SIGINT)
     assert editor.process.wait(30) == 130
     assert editor.end() == (130, "", "")
+
+
+def test_a_signal_while_lines_wait_is_the_end(endless: Path) -> None:
+    editor = Editor(endless, "--whole", "--temperature", "0")
+    editor.ask(id=0, prefix="x", candidates=2)
+    assert "need a --temperature" in editor.read()["error"]
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            for number in range(200):
+                editor.ask(id=number, prefix="x y z " * 300, max_tokens=60_000)
+
+    threading.Thread(target=write, daemon=True).start()
+    assert editor.read()["id"] == 0
+    editor.process.terminate()
+    assert (editor.process.wait(30), editor.stderr.read()) == (130, b"")
+
+
+@pytest.mark.parametrize("eof", [True, False])
+def test_an_editor_that_is_gone_ends_it(endless: Path, eof: bool) -> None:
+    editor = Editor(endless, "--whole")
+    editor.ask(id=0, prefix="x", max_tokens=1)
+    assert editor.read()["id"] == 0
+    editor.ask(id=1, prefix="x", max_tokens=60_000)
+    if eof:
+        editor.stdin.close()
+    editor.stdout.close()
+    assert (editor.process.wait(30), editor.stderr.read()) == (0, b"")
 
 
 def test_lines_come_from_a_file_too_and_the_last_one_is_answered(tmp_path: Path) -> None:

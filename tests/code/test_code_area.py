@@ -128,6 +128,43 @@ async def test_tab_indents_and_shift_tab_takes_it_back(indent: str, level: str) 
         assert area.text == f"{level * 2}a\n\n{level * 2}b\nc"
 
 
+async def test_backspace_takes_a_level_of_spaces_but_one_character_of_all_else() -> None:
+    async with editor("        a b\n     c\n\td\n") as (_, area, pilot):
+        for place, key, line in (
+            ((0, 8), "backspace", "    a b"), ((0, 2), "backspace", "  a b"),
+            ((0, 0), "backspace", "  a b"), ((0, 4), "backspace", "  ab"),
+            ((1, 5), "backspace", "    c"), ((2, 1), "backspace", "d"),
+        ):  # fmt: skip
+            area.move_cursor(place)
+            await pilot.press(key)
+            assert area.document.get_line(place[0]) == line
+        area.move_cursor((1, 1))
+        area.move_cursor((1, 3), select=True)
+        await pilot.press("backspace")
+        assert area.document.get_line(1) == "  c"
+    async with editor("    a", indent="\t") as (_, area, pilot):
+        await pilot.press("right", "right", "backspace")
+        assert area.text == "   a"
+
+
+async def test_keys_that_come_at_once_are_done_in_their_order() -> None:
+    async with editor() as (app, area, pilot):
+        for key in ("a", "left", "b", "backspace", "c", "ctrl+w", "d", "home", "e", "ctrl+z", "f"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await pilot.pause()
+        assert area.text == "fda"
+
+
+async def test_what_no_terminal_may_see_is_cut_and_copied_as_it_is() -> None:
+    async with editor("a\x1b[2J\ud800b\nnext") as (app, area, pilot):
+        await pilot.press("shift+end", "ctrl+c")
+        assert app.clipboard == "a\x1b[2J\ud800b"
+        await pilot.press("ctrl+x")
+        assert (app.clipboard, area.text) == ("a\x1b[2J\ud800b", "\nnext")
+        await pilot.press("ctrl+v")
+        assert area.text == "a\ufffdb\nnext"
+
+
 async def test_tab_goes_to_the_next_level() -> None:
     async with editor("abc") as (_, area, pilot):
         await pilot.press("end", "tab")

@@ -106,8 +106,46 @@ def test_files_and_lines_that_are_too_large_have_no_colours(
     found = roles(f"{PYTHON}{long}\n{PYTHON}", "python")
     assert found[2] == set()
     assert found[0] == found[3] != set()
+    huge = "#" + "a" * syntax.LONGEST_PARSED
+    assert not any(roles(f"{PYTHON}{huge}\n{PYTHON}", "python"))
+    document = CodeDocument(PYTHON)
+    follows = Syntax(document, "python")
+    assert follows.parse(5)
+    assert follows.spans(0, 0, 0)
+    document.replace_range((1, 0), (1, 0), f"\n{huge}\n")
+    assert follows.parse(5)
+    assert not follows.spans(0, 0, 0)
     monkeypatch.setattr(syntax, "MOST_COLOURED", 20)
     assert roles(PYTHON, "python") == [set()] * 3
+
+
+@pytest.mark.parametrize("language", ["python", "javascript", "cpp"])
+def test_what_makes_no_sense_is_looked_through_only_where_it_is_in_view(language: str) -> None:
+    """A query of it all could take minutes: it takes the square of the parts."""
+    document = CodeDocument(("(" * 100 + "\n") * 300)
+    lost = Syntax(document, language)
+    for row in (0, 150, 260):
+        assert lost.parse(60)
+        tree = lost._tree
+        assert tree is not None
+        assert tree.root_node not in lost._roots(tree, row, row + 39)
+        for at in range(row, row + 40):
+            assert all(stop <= 100 for _, stop, _ in lost.spans(at, row, row + 39))
+        document.replace_range((row, 0), (row, 0), "x")
+
+
+def test_code_keeps_its_colours_while_a_bracket_is_open() -> None:
+    document = CodeDocument(PYTHON * 1_500)
+    code = Syntax(document, "python")
+    assert code.parse(60)
+    document.replace_range((1_500, 0), (1_500, 0), "((\n")
+    assert code.parse(60)
+    assert code._tree is not None
+    assert code._tree.root_node.has_error
+    for row in (0, 1_502, 2_900):
+        row -= row % 2
+        found = {role for at in range(row, row + 30) for *_, role in code.spans(at, row, row + 30)}
+        assert {"keyword", "string", "comment"} <= found
 
 
 def test_a_broken_query_or_a_missing_grammar_means_no_colours(

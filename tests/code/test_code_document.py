@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from mistral_tui.code.languages import indent_of, language_of
+from mistral_tui.widgets.code import cells as cells_module
 from mistral_tui.widgets.code import edits
-from mistral_tui.widgets.code.cells import Cells
-from mistral_tui.widgets.code.document import CodeDocument, encoded
+from mistral_tui.widgets.code.cells import Cells, LongCells, width_of_line
+from mistral_tui.widgets.code.document import CodeDocument, CodeNavigator, CodeView, encoded
 
 # All that Textual's own document takes for the end of a line, and other trouble.
 STRANGE = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\t\x00\x1b\x7f\x9b\u200b\u202e\ufe0f\u0301"
+WORD = re.compile(r"\w").match
 CHARS = "aé中👍(){} " + STRANGE + "\ud800"
 TEXT = st.text(alphabet=CHARS, max_size=60)
 
@@ -77,6 +80,87 @@ def test_every_character_has_its_cells_and_none_reaches_the_terminal(
         if line[column] == "\t":
             assert (begin + after) % tab == 0
     assert cells.column(cells.width + 3) == len(line)
+
+
+@given(
+    st.lists(st.text(CHARS.replace("\n", ""), max_size=30), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 80), st.integers(0, 12), TEXT), max_size=8),
+    st.integers(1, 8),
+)
+def test_a_long_line_is_laid_out_in_parts_as_a_short_one_is(
+    texts: list[str], changes: list[tuple[int, int, str]], tab: int
+) -> None:
+    """Also after edits, of which each line takes over what it can; parts stay of one size."""
+    line = "four" + "".join(text * 3 for text in texts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells_module, "_PART", 4)
+        patch.setattr(cells_module, "_LAID_OUT", 2)
+        long = LongCells(line, tab)
+        for start, gone, text in changes:
+            line = line[:start] + text.replace("\n", "") + line[start + gone :]
+            if len(line) < 4:
+                return
+            long = LongCells(line, tab, long)
+            lengths = [part.length for part in long._parts]
+            assert sum(lengths) == len(line)
+            assert len(lengths) == 1 or all(4 <= length < 8 for length in lengths)
+        plain = Cells(line, tab)
+        assert long.width == plain.width == width_of_line(line, tab)
+        for column in range(len(line) + 1):
+            assert long.x(column) == plain.x(column)
+            assert long.text(column, column + 9) == plain.text(column, column + 9)
+            assert long.strange(column, column + 9) == plain.strange(column, column + 9)
+        for x in range(plain.width + 3):
+            assert long.column(x) == plain.column(x)
+
+
+@pytest.mark.parametrize("kind", ["abc é中\t", "é", "\x01", "e\u0301", "(", "👍"])
+def test_of_a_line_of_a_megabyte_a_key_measures_what_changed(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = kind * (1_000_000 // len(kind))
+    document = CodeDocument(text)
+    view = CodeView(document, 4)
+    document.get_size(4)
+    measured = []
+    part = cells_module._part
+    monkeypatch.setattr(
+        cells_module, "_part", lambda text, tab: (measured.append(len(text)), part(text, tab))[1]
+    )
+    for column in (500_000, 500_001, 3, 999_990):
+        document.replace_range((0, column), (0, column), "x")
+        document.get_size(4)
+        view.location_to_offset((0, column + 1))
+    document.replace_range((0, 400_000), (0, 400_000), "\n")
+    document.get_size(4)
+    assert sum(measured) < 30_000
+
+
+@given(st.text("ab (.é\u0301\u3000", max_size=12), st.data())
+def test_the_cursor_walks_by_words_as_in_other_fields(line: str, data: st.DataObject) -> None:
+    bounds = [at for at in range(1, len(line)) if bool(WORD(line[at - 1])) != bool(WORD(line[at]))]
+    walk = CodeNavigator(CodeView(CodeDocument(line), 4))
+    column = data.draw(st.integers(0, len(line)))
+    before = [at for at in bounds if at < len(line[:column].rstrip())]
+    assert walk.word_left((0, column)) == (0, before[-1] if before else 0)
+    begin = len(line) - len(line[column:].lstrip())
+    behind = [at for at in bounds if at > begin]
+    assert walk.word_right((0, column)) == (0, behind[0] if behind else len(line))
+
+
+@pytest.mark.parametrize("tab", [1, 4])
+def test_up_and_down_keep_the_cell_whatever_lies_before_it(tab: int) -> None:
+    document = CodeDocument("中中中abc\n\tx\nabcdefgh\n\n" + "é" * 9)
+    walk = CodeNavigator(CodeView(document, tab))
+    assert walk.get_location_below((0, 3)) == (1, 2)
+    walk.last_x_offset = 6
+    assert walk.get_location_below((1, 1)) == (2, 6)
+    assert walk.get_location_below((2, 6)) == (3, 0)
+    assert walk.get_location_below((3, 0)) == (4, 6)
+    assert walk.get_location_below((4, 6)) == (4, 9)
+    assert walk.get_location_above((2, 6)) == (1, 2)
+    assert walk.get_location_above((1, 2)) == (0, 3)
+    assert walk.get_location_above((0, 3)) == (0, 0)
 
 
 @given(TEXT, st.data())

@@ -263,18 +263,19 @@ async def test_what_was_not_saved_comes_back_and_can_be_undone(file: Path) -> No
     assert file.read_text() == SOURCE
     async with coding(file) as (app, pilot, _):
         await wait_until(pilot, lambda: area(app).text == "x" + SOURCE)
-        assert "are back" in words_on_screen(app)
+        await wait_until(pilot, lambda: "are back" in words_on_screen(app))
         await pilot.press("ctrl+z")
         assert area(app).text == SOURCE
         await wait_until(pilot, lambda: recovery.kept(file) is None)
 
 
 async def test_it_is_kept_while_the_app_runs(file: Path) -> None:
-    async with coding(file) as (app, pilot, _):
+    async with coding(file) as (_, pilot, _engine):
         await pilot.press("x")
-        kept = panel(app).files
-        await wait_until(pilot, lambda: kept.all[0].kept)
-        assert any(found.text == "x" + SOURCE for found in recovery.all_kept())
+        await wait_until(pilot, lambda: recovery.kept(file) is not None)
+        found = recovery.kept(file)
+        assert found is not None
+        assert found.text == "x" + SOURCE
 
 
 async def test_a_hostile_file_commands_nothing() -> None:

@@ -153,6 +153,23 @@ async def test_a_long_line_is_seen_to_its_end() -> None:
         assert "↪" in text
 
 
+@pytest.mark.parametrize("char", ["a", "中", "\t"])
+async def test_of_a_very_long_line_the_beginning_is_shown_and_all_is_applied(char: str) -> None:
+    old, new = f"x{char * 300_000}\n", f"y{char * 300_000}\n"
+    async with shown(old, new, size=(120, 60)) as (app, pilot, given):
+        seen = screen_text(app)
+        assert view(app).virtual_size.height < 400
+        for _ in range(12):
+            if "… 298,001 characters more" in seen:
+                break
+            await pilot.press("j")
+            await pilot.pause()
+            seen = screen_text(app)
+        assert "… 298,001 characters more" in seen
+        await pilot.press("enter")
+        assert given == [new]
+
+
 async def test_a_last_line_break_is_told() -> None:
     async with shown("a\nb", "a\nb\n") as (app, _, _):
         rows = screen_rows(app)
@@ -219,6 +236,10 @@ async def test_both_sides_can_be_read_and_told_apart(theme: str) -> None:
         ("a\u2028b", "a▫b"),
         ("\ud800", "\ufffd"),
         ("\x1b[31m", "▫[31m"),
+        ("a\ufe0fb\ufe00", "a▫b▫"),
+        ("a\u200cb\u200d", "a▫b▫"),
+        ("\U0001d173x\u061c", "▫x‹U+061C›"),
+        ("e\u0301é中😀", "e\u0301é中😀"),
     ],
 )
 def test_what_is_hidden_is_made_visible(line: str, expected: str) -> None:

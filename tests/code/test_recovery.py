@@ -38,7 +38,6 @@ from pathlib import Path
 from mistral_tui.code import recovery
 from mistral_tui.code.files import open_file
 recovery.keep(open_file(Path(sys.argv[1])), sys.argv[2])
-recovery.keep("untitled-1", "of another window")
 print("kept", flush=True)
 sys.stdin.read()
 """
@@ -76,7 +75,8 @@ def test_what_was_kept_is_as_it_was_typed(path: Path, state: Path) -> None:
     recovery.keep(file, TEXT)
     found = recovery.kept(path)
     assert found is not None
-    assert (found.key, found.text, found.same_base, found.elsewhere) == (path, TEXT, True, False)
+    assert (found.path, found.text, found.elsewhere) == (path, TEXT, False)
+    assert found.made_from("old\n")
     (copy,) = copies(state)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert stat.S_IMODE(copy.parent.stat().st_mode) == 0o700
@@ -103,35 +103,18 @@ def test_it_is_told_whether_the_file_is_another_one_now(path: Path, tmp_path: Pa
     path.write_text("somebody else's\n")
     found = recovery.kept(path)
     assert found is not None
-    assert not found.same_base
+    assert not found.made_from(open_file(path).text)
+    path.write_text("old\n")  # as it was, if not when
+    assert found.made_from(open_file(path).text)
     recovery.keep(save(file, "ours", over=True), TEXT)
     assert (found := recovery.kept(path)) is not None
-    assert found.same_base
-    new = open_file(tmp_path / "new.py")
-    recovery.keep(new, TEXT)
-    assert (found := recovery.kept(new.path)) is not None
-    assert found.same_base
-    new.path.write_text("")
-    assert (found := recovery.kept(new.path)) is not None
-    assert not found.same_base
-
-
-def test_a_text_without_a_file_is_kept_by_its_name() -> None:
-    recovery.keep("untitled-1", TEXT)
-    recovery.keep("untitled-2", "other")
-    found = recovery.kept("untitled-1")
-    assert found is not None
-    assert (found.key, found.text, found.same_base) == ("untitled-1", TEXT, True)
-    assert [one.key for one in recovery.all_kept()] == ["untitled-2", "untitled-1"]
-    recovery.forget("untitled-1")
-    assert [one.key for one in recovery.all_kept()] == ["untitled-2"]
+    assert found.made_from("ours")
 
 
 def test_another_window_keeps_its_own_until_it_crashes(path: Path, window: Window) -> None:
     found = recovery.kept(path)
     assert found is not None
     assert found.elsewhere
-    assert {one.elsewhere for one in recovery.all_kept()} == {True}
     recovery.keep(open_file(path), "ours")
     found = recovery.kept(path)
     assert found is not None
@@ -144,10 +127,11 @@ def test_another_window_keeps_its_own_until_it_crashes(path: Path, window: Windo
     found = recovery.kept(path)
     assert found is not None
     assert (found.text, found.elsewhere) == ("of another window", False)
-    assert len(recovery.all_kept()) == 2
-    recovery.forget(path)
+    recovery.keep(open_file(path), "ours")
+    recovery.forget(path)  # what nobody has seen yet stays
+    assert recovery.kept(path) == found
+    recovery.discard(found)
     assert recovery.kept(path) is None
-    assert [one.key for one in recovery.all_kept()] == ["untitled-1"]
 
 
 def test_what_is_not_ours_is_ignored(path: Path, state: Path, tmp_path: Path) -> None:
@@ -179,19 +163,16 @@ def test_what_is_not_ours_is_ignored(path: Path, state: Path, tmp_path: Path) ->
         changed(time="now"),
         changed(time=1e300),
         changed(time=float("nan")),
-        changed(signature=[float("inf")] * 4),
-        changed(signature=["x"] * 4),
         changed(bytes=None),
         b"\xff" + good[1:],
         good[: -len(text)] + b"\xff" * len(text),
     ):
         copy.write_bytes(bad)
         assert recovery.kept(path) is None, bad[:200]
-        assert recovery.all_kept() == []
-    for odd in ([1, 2], "x", {}):
-        copy.write_bytes(changed(signature=odd))
+    for odd in ([1, 2], 7, {}):
+        copy.write_bytes(changed(base=odd))
         assert (found := recovery.kept(path)) is not None
-        assert not found.same_base
+        assert not found.made_from("old\n")
     copy.unlink()
     os.mkfifo(copy)
     assert recovery.kept(path) is None
@@ -206,11 +187,8 @@ def test_odd_keys_can_be_kept(tmp_path: Path) -> None:
     recovery.keep(open_file(odd), "half \ud83d")
     found = recovery.kept(odd)
     assert found is not None
-    assert found.key == odd
+    assert found.path == odd
     assert found.text == "half ?"
-    recovery.keep("/x/../y", "a name")
-    assert recovery.kept(Path("/y")) is None
-    assert recovery.kept("/x/../y") is not None
 
 
 def test_where_nothing_can_be_kept_that_is_a_sentence(path: Path, state: Path) -> None:
@@ -219,5 +197,4 @@ def test_where_nothing_can_be_kept_that_is_a_sentence(path: Path, state: Path) -
     with pytest.raises(CodeError, match="cannot be kept: "):
         recovery.keep(open_file(path), TEXT)
     assert recovery.kept(path) is None
-    assert recovery.all_kept() == []
     recovery.forget(path)

@@ -110,7 +110,7 @@ async def test_typing_what_is_suggested_moves_nothing_on_the_screen() -> None:
         assert ghost.text == ")\nw"
         for _ in range(4):
             await pilot.press("backspace")
-        assert ghost.text == " z(2)\nw"
+        assert ghost.text == "    z(2)\nw"  # a level of indentation goes at once
         assert not app.told
 
 
@@ -126,8 +126,9 @@ async def test_random_typing_along_keeps_text_and_suggestion_one() -> None:
                 area.insert(whole[at : at + step], maintain_selection_offset=False)
                 at = min(len(whole), at + step)
             elif at:
+                level = whole[:at].endswith("\n    ")
                 area.action_delete_left()
-                at -= 1
+                at -= 4 if level else 1
             assert area.text == f"<{whole[:at]}>"
             assert (area.ghost, ghost.text) == (ghost, whole[at:])
             assert area.view.gap == ghost.text.count("\n")
@@ -180,6 +181,67 @@ async def test_a_click_goes_to_the_text_that_is_drawn_there(
         await pilot.click(CodeArea, offset=click)
         assert area.cursor_location == place
         assert area.ghost is None
+
+
+async def test_nothing_moves_under_the_mouse_until_its_button_is_up() -> None:
+    text = "".join(f"line {number}\n" for number in range(60))
+    async with editor(text, size=(60, 30)) as (app, area, pilot):
+        for scrolled in (0, 2, 20):
+            area.scroll_to(y=scrolled, animate=False)
+            suggest(area, "\n".join(f"ghost {number}" for number in range(6)), (scrolled + 3, 6))
+            await pilot.pause()
+            y = 4 + 5 + 1  # of the second line behind the suggestion
+            line = f"line {scrolled + 5}"
+            assert rows(app)[y].endswith(line)
+            await pilot.mouse_down(area, offset=(area.gutter_width + 2, y))
+            await pilot.pause()
+            assert (area.ghost, app.told) == (None, ["dropped"])
+            assert rows(app)[y].endswith(line)
+            await pilot.hover(area, offset=(area.gutter_width + 5, y))
+            assert area.selected_text == line[2:5]
+            await pilot.mouse_up(area, offset=(area.gutter_width + 5, y))
+            await pilot.pause()
+            assert rows(app)[y - min(5, 5 - min(5, scrolled))].endswith(line)
+            assert not any("ghost" in row for row in rows(app))
+            assert area.virtual_size.height == area.document.line_count
+            app.told.clear()
+
+
+async def test_a_key_while_the_mouse_button_is_down_ends_what_was_left_of_it() -> None:
+    async with editor("a\nb\nc") as (app, area, pilot):
+        suggest(area, "1\n2", (0, 1))
+        await pilot.mouse_down(area, offset=(4, 2))
+        await pilot.pause()
+        assert rows(app)[:4] == ["1  a1", "   2", "2  b", "3  c"]
+        await pilot.press("x")
+        assert rows(app)[:3] == ["1  a", "2  bx", "3  c"]
+        await pilot.mouse_up(area, offset=(4, 1))
+        assert area.text == "a\nbx\nc"
+
+
+async def test_one_that_goes_above_the_view_moves_nothing_in_it() -> None:
+    text = "".join(f"line {number}\n" for number in range(60))
+    async with editor(text) as (app, area, pilot):
+        suggest(area, "1\n2\n3", (1, 6))
+        area.scroll_to(y=20, animate=False)
+        await pilot.pause()
+        before = [row[:12] for row in rows(app)]
+        area.drop_ghost()
+        await pilot.pause()
+        assert [row[:12] for row in rows(app)] == before
+
+
+async def test_far_to_the_right_a_suggestion_is_drawn_where_it_is() -> None:
+    line = "".join(chr(97 + at % 26) for at in range(9_000))
+    async with editor(line, size=(40, 8)) as (app, area, pilot):
+        suggest(area, "ONE\nTWO", (0, 8_000))
+        await pilot.pause()
+        area.scroll_to(x=7_990, animate=False)
+        await pilot.pause()
+        assert rows(app)[:2] == ["1  " + line[7_990:8_000] + "ONE", ""]
+        area.scroll_to(x=100, animate=False)
+        await pilot.pause()
+        assert rows(app)[:2] == ["1  " + line[100:137], "   " + line[8_097:8_134]]
 
 
 async def test_tab_takes_all_of_it_as_one_step() -> None:

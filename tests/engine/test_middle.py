@@ -12,7 +12,6 @@ from inference.api import Ends
 from inference.middle import MiddleEnds
 
 SUFFIX = Ends(suffix=True)
-BLOCK = Ends(block=True)
 ALL = Ends(suffix=True, block=True, blank_lines=1, lines=8)
 
 
@@ -79,11 +78,20 @@ def test_a_middle_ends_where_it_goes_on_into_the_suffix(
         ("def f(", "):\n    return total\n", "a=(1,), b=2):\n", "a=(1,), b=2"),
         ("if (x) {\n", "}\n", "  if (y) {\n}\n  z;\n}\nw", "  if (y) {\n}\n  z;\n"),
         ("x = ", ";", "f(';');\ny = 2;\n", "f(';')"),
+        # A value of several lines is not ended inside.
+        ("const f = ", ";\n", "() => {\n  a();\n  b();\n};\nmore();\n",
+         "() => {\n  a();\n  b();\n}"),
+        ("x = [", ",\n", "{\n  'a': 1,\n  'b': 2\n},\nmore,\n", "{\n  'a': 1,\n  'b': 2\n}"),
+        ("each(", ");\n", "x => {\n  a(x);\n});\nmore();\n", "x => {\n  a(x);\n}"),
+        # Brackets in strings and comments open nothing.
+        ("print(", ")\n", '"(")\nfoo()\n', '"("'),
+        ("f(", ")\n", "a,  # (see below\n  b)\nc\n", "a,  # (see below\n  b"),
+        ("f(", ")\n", "\n// :(\na)\nb\n", "\n// :(\na"),
         # The model ended there: it means it.
         ("print(", ")", "f(a)", "f(a)"),
         ("print(", ")", "f(a))", "f(a))"),
     ],
-)
+)  # fmt: skip
 def test_a_short_suffix_ends_a_middle_only_where_it_closes_what_was_open(
     prefix: str, suffix: str, text: str, middle: str
 ) -> None:
@@ -93,38 +101,88 @@ def test_a_short_suffix_ends_a_middle_only_where_it_closes_what_was_open(
     assert shown(Ends(), prefix, suffix, text, stop=(suffix,)) == told
 
 
-# ── blocks ──────────────────────────────────────────────────────────────────────────
-
-
 @pytest.mark.parametrize(
-    ("prefix", "text", "middle"),
+    ("prefix", "suffix", "text", "middle"),
     [
-        ("def f():\n    ", "a\n    b\n        c\n\ndef g():\n    d\n", "a\n    b\n        c"),
-        ("def f():", "\n    a\n    b\n\n\ndef g():\n    c\n", "\n    a\n    b"),
-        ("def f():", "\n    a\n\n# next\nx = 1\n", "\n    a"),
-        ("if a:", "\n    b\nelif c:\n    d\nelse:\n    e\nf()\n",
-         "\n    b\nelif c:\n    d\nelse:\n    e"),
-        ("if a:", "\n    b\nelsewhere()\n", "\n    b"),
-        ("void f() {", "\n  a;\n}\n\nvoid g() {\n  b;\n}\n", "\n  a;\n}"),
-        ("void f()", "\n{\n  a;\n}\n\nvoid g()\n{\n", "\n{\n  a;\n}"),
-        ("for x in y; do", "\n\ta\n\tb\ndone\nc\n", "\n\ta\n\tb\ndone"),
-        ("call(", "\n    a,\n    b,\n)\nc\n", "\n    a,\n    b,\n)"),
-        # Nothing was opened: what follows at the same column is meant.
-        ("x = ", "1\ny = 2\nz = 3\n", "1\ny = 2\nz = 3\n"),
-        ("    x = ", "1\n    y = 2\nz = 3\n", "1\n    y = 2"),
-        # Tabs.
-        ("\t", "a\n\tb\n        c\n    d\n", "a\n\tb\n        c"),
-        # At the beginning of a line the middle says itself how deep it is.
-        ("", "a = 1\nb = 2\n\n\ndef c():\n    d\n\n\ne\n", None),
-        ("def f():\n", "    a\n    b\n\nc\n", "    a\n    b"),
-        ("    ", "a\n", "a\n"),
+        # A sibling may begin as the one behind the cursor does.
+        ("    fn a() {\n    }", "\n\n    #[test]\n    fn b() {\n    }\n",
+         "\n\n    #[test]\n    fn c() {\n    }\n\n    #[test]\n    fn b() {\n",
+         "\n\n    #[test]\n    fn c() {\n    }"),
+        ("    }", "\n\n    @Override\n    public int hashCode() {\n",
+         "\n\n    @Override\n    public boolean equals() {\n        return o;\n    }\n", None),
+        ("        return self._a\n", "\n    @property\n    def c(self):\n",
+         "\n    @property\n    def b(self):\n        return self._b\n", None),
+        ("        case 1:\n            ", "\n            break;\n        case 4:\n",
+         "a();\n            break;\n        case 2:\n            b();\n", None),
+        ("    def a(self):\n        self.reset()\n        x()\n\n",
+         "        self.reset()\n        z()\n",
+         "    def b(self):\n        self.reset()\n        y()\n", None),
+        ("    f.a(self.x)\n    f.b(", "self.x)\n    f.c()\n", "self.x)\n    f.d(self.x)\n", None),
+        # Four frequent lines are no sibling.
+        ("aaaa\nbbbb\ncccc\ndddd\n", "aaaa\nbbbb\ncccc\ndddd\n",
+         "x\naaaa\nbbbb\ncccc\ndddd\n", "x\n"),
+        # There is one `else` at most.
+        ("if a:\n    b\nelse:\n    c\nif x:", "\nelse:\n    d\n",
+         "\n    e\nelse:\n    f\n", "\n    e"),
+        # What the model ends with such a line repeats it.
+        ("return total\n", "\nreturn total\n\ndef g():\n", "x\nreturn total\n", "x"),
+        ("    @abc\n    x\n", "\n    @abc\n    y\n", "    z\n\n    @abc", "    z"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("step", [1, 1000])
-def test_a_middle_ends_where_its_block_ends(
-    prefix: str, text: str, middle: str | None, step: int
+def test_a_line_that_is_frequent_ends_a_middle_only_with_the_one_behind_it(
+    prefix: str, suffix: str, text: str, middle: str | None, step: int
 ) -> None:
-    assert shown(BLOCK, prefix, "", text, step=step) == (text if middle is None else middle)
+    expected = text if middle is None else middle
+    assert shown(SUFFIX, prefix, suffix, text, step=step) == expected
+
+
+def test_where_another_rule_ends_a_middle_no_line_is_left_that_the_suffix_repeats() -> None:
+    prefix = "def f():\n    return total\n\n\ndef g():\n    "
+    suffix = "\n    return total\n\n\ndef h():\n"
+    text = "total = 1\n    return total\n\n\ndef other():\n"
+    assert shown(SUFFIX, prefix, suffix, text) == text
+    for ends in (ALL, Ends(True, lines=1), Ends(True, blank_lines=0)):
+        assert shown(ends, prefix, suffix, text) == "total = 1"
+    # A bracket may be the middle's own: the line behind it says whether it is.
+    suffix = "\n}\n\nint main() {\n"
+    text = "a {\n}\n\n\nint "
+    ends = Ends(True, blank_lines=1)
+    assert shown(ends, "", suffix, text + "main() {\n") == "a {"
+    assert shown(ends, "", suffix, text + "other() {\n") == "a {\n}"
+    middle = MiddleEnds(ends, "", suffix)
+    assert middle.feed("a {\n}" + "\n" * 12) == "a {\n}"
+    assert middle.hit  # such a line is not waited for without end
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_of_a_middle_that_was_cut_only_what_is_certain_is_shown(step: int) -> None:
+    for prefix, suffix, text, middle in (
+        ("def f():\n    ", "\n    return total\n", "x = 1\n    return to", "x = 1"),
+        ("def f():\n    ", "\n    return total\n", "x = 1\n    return total", "x = 1"),
+        ("def f(", "    return total", "x):\n    ret", "x):"),
+        ("if a:", "\nfoo()\n", "\n    b\n\nel", "\n    b"),
+        ("if a:", "\nfoo()\n", "\n    b\n# whose", "\n    b"),
+        ("if a:", "\nfoo()\n", "\n    b\nelse:\n    c(", "\n    b\nelse:\n    c("),
+    ):
+        ended = MiddleEnds(ALL, prefix, suffix)
+        out = "".join(ended.feed(text[at : at + step]) for at in range(0, len(text), step))
+        ended.cut()
+        assert out + ended.flush() == middle
+    whole = MiddleEnds(Ends(), "", "\n")
+    whole.cut()
+    assert whole.feed("a \n") + whole.flush() == "a \n"
+
+
+def test_what_a_stop_string_cuts_in_two_belongs_to_the_block_as_a_whole() -> None:
+    for suffix in ("where = 1", "return sum"):
+        text = f"\n    b\nelse{suffix}\nmore"
+        assert shown(Ends(True, True), "if a:", suffix, text) == "\n    b"
+    assert shown(Ends(True, True), " ", "return sum", "\n# a\nreturn sum") == ""
+    assert (
+        shown(Ends(True, True), "if a:", ":\n    c(1)", "\n    b\nelse:\n    c(1)")
+        == "\n    b\nelse"
+    )
 
 
 # ── lines ───────────────────────────────────────────────────────────────────────────
@@ -170,7 +228,11 @@ LINES = st.lists(
     st.tuples(
         st.sampled_from(["", "    ", "        ", "\t"]),
         st.sampled_from(
-            ["", "a", "return sum", "total)", ")", "}", "else:", "end", "if x {", "f(a)"]
+            [
+                *("", "a", "return sum", "total)", ")", "}", "else:", "end", "if x {", "f(a)"),
+                *("{", "# a", "#if a", "/* a", "*/", "out:", "b();", '"""', "`", "end = 1"),
+                *("{% else %}", "</p>", "@a", "break;", "while (a);", "do", "elsewhere"),
+            ]
         ),
         st.sampled_from(["", " ", "\r"]),
     ).map("".join),
@@ -184,17 +246,25 @@ ENDS = st.builds(
     st.none() | st.integers(0, 2),
     st.none() | st.integers(0, 4),
 )
-STOPS = st.sampled_from([(), ("return",), ("\n\n", "}")])
+STOPS = st.sampled_from([(), ("return",), ("\n\n", "}"), ("return", "\nreturn sum", "sum\n}")])
 
 
 @settings(max_examples=500, deadline=None)
-@given(ENDS, TEXTS, TEXTS, TEXTS, STOPS, st.lists(st.integers(1, 9), max_size=30))
+@given(ENDS, TEXTS, TEXTS, TEXTS, STOPS, st.lists(st.integers(1, 9), max_size=30), st.booleans())
 def test_any_pieces_show_the_same_and_nothing_is_taken_back(
-    ends: Ends, prefix: str, suffix: str, text: str, stop: tuple[str, ...], cuts: list[int]
+    ends: Ends,
+    prefix: str,
+    suffix: str,
+    text: str,
+    stop: tuple[str, ...],
+    cuts: list[int],
+    cut: bool,
 ) -> None:
-    whole = MiddleEnds(ends, prefix, suffix, stop)
+    whole, pieces = (MiddleEnds(ends, prefix, suffix, stop) for _ in range(2))
+    if cut:
+        whole.cut()
+        pieces.cut()
     expected = whole.feed(text) + whole.flush()
-    pieces = MiddleEnds(ends, prefix, suffix, stop)
     out, at = "", 0
     for size in [*cuts, len(text)]:
         out += pieces.feed(text[at : at + size])
@@ -205,6 +275,27 @@ def test_any_pieces_show_the_same_and_nothing_is_taken_back(
     assert text.startswith(expected)
     if ends == Ends() and not stop:
         assert expected == text
+
+
+def test_of_several_ends_the_first_one_counts() -> None:
+    """Also where another one is clear before it."""
+    text = "    a\nreturn sum"
+    assert shown(Ends(True, True), "", "a\nreturn sum\n", text) == "    "
+    assert shown(Ends(True, True), "", "a\nreturn sum\n", text + "\nmore\n") == "    "
+    assert shown(Ends(True, True), "", "a\nreturn other\n", text + "\nmore\n") == "    a"
+
+
+@pytest.mark.parametrize("step", [1, 2, 1000])
+def test_of_several_stop_strings_the_one_that_begins_first_counts(step: int) -> None:
+    stop = ("return", "\nreturn sum")
+    for text, middle in (
+        ("a\nreturn sum", "a"),
+        ("a\nreturn x", "a\n"),
+        ("a\nreturn", "a\n"),
+        ("a return sum", "a "),
+        ("a\nretur", "a\nretur"),
+    ):
+        assert shown(Ends(), "", "", text, stop=stop, step=step) == middle
 
 
 @settings(max_examples=300, deadline=None)
@@ -219,7 +310,7 @@ def test_no_limit_is_passed(ends: Ends, prefix: str, suffix: str, text: str) -> 
             (len(r) for r in "".join(".-"[not n.strip()] for n in lines).split(".")), default=0
         )
         assert run <= ends.blank_lines
-    # Each rule only ever makes a middle shorter, but for spaces at its end.
+    # Of several rules the first end counts, but for spaces before it.
     for fewer in (
         replace(ends, block=False),
         replace(ends, suffix=False),
@@ -234,6 +325,7 @@ def test_no_limit_is_passed(ends: Ends, prefix: str, suffix: str, text: str) -> 
 def test_a_suffix_as_stop_string_is_the_references_rule(
     prefix: str, before: str, text: str
 ) -> None:
+    prefix = prefix.replace("return", "turn").replace("total", "all")  # what is there tells less
     for suffix in ("return sum", "    return sum", ")", "\n    total)\n"):
         whole = before + suffix + text
         told = whole.split(suffix)[0]

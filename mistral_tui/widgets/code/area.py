@@ -7,6 +7,7 @@ goes on in it, any other edit or movement drops it.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Literal
 
 from textual import events
@@ -29,6 +30,7 @@ PLACE_CHARS = 64 << 10
 _LARGE = 100_000  # characters whose cleaning would be felt
 # Keys that the editor needs although the app has a use for some of them.
 _OWN = frozenset({"tab", "shift+tab", "escape", "pageup", "pagedown", "ctrl+home", "ctrl+end"})
+_WORD = re.compile(r"\w+")
 Part = Literal["all", "word", "line"]
 _TAKES: dict[str, Part] = {
     "code.take": "all", "code.take_word": "word", "code.take_line": "line",
@@ -47,7 +49,7 @@ class CodeArea(CodeCanvas):
 
     class GhostDropped(Message):
         """The suggestion went away: something else was typed, or the cursor moved; or there was
-        none, and none is wanted here: an edit was undone."""
+        none, and none is wanted: an edit was undone, or the keys go elsewhere."""
 
     class GhostTaken(Message):
         """The suggestion, or `text` as a part of it, is in the document now."""
@@ -60,6 +62,8 @@ class CodeArea(CodeCanvas):
         self.ghost: Ghost | None = None
         """What is suggested at the cursor; see `show_ghost`."""
         self._following = False  # the edit under way goes on in the suggestion
+        self.edits = 0
+        """How many there were: where a suggestion was asked for is no more after another one."""
         self.indent = indent
         """One level of indentation: a tab, or spaces."""
         super().__init__(text, language)
@@ -118,9 +122,11 @@ class CodeArea(CodeCanvas):
 
     def edit(self, edit: Edit) -> EditResult:
         """Do an edit. A suggestion that it goes on in stays, any other is dropped at once."""
+        self.edits += 1
         self._following = self._follows(edit)
         if not self._following:
             self._lose_ghost()
+            self.drop_ghost()  # its rows, while a mouse button is down
         try:
             result = edit.do(self)
             self.history.record(edit)
@@ -198,6 +204,26 @@ class CodeArea(CodeCanvas):
         self.move_cursor(start)
         self.move_cursor(end, select=True)
 
+    def action_delete_left(self) -> None:
+        """Delete what is selected, or a character; of an indentation by spaces, a level."""
+        row, column = end = self.selection.end
+        before = self.code.get_line(row)[:column]
+        size = len(self.indent)
+        if self.selection.is_empty and before and not before.strip(" ") and self.indent != "\t":
+            self._delete_via_keyboard((row, (column - 1) // size * size), end)
+        else:
+            super().action_delete_left()
+
+    def action_delete_word_right(self) -> None:
+        """Delete to the end of the next word in the line, or to the line's end."""
+        (row, column), end = self.selection
+        line = self.code.get_line(row)
+        word = _WORD.search(line, column)
+        if (row, column) == end and column < len(line):
+            self._delete_via_keyboard(end, (row, word.end() if word else len(line)))
+        else:
+            super().action_delete_word_right()
+
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()
         text = event.text
@@ -237,7 +263,7 @@ class CodeArea(CodeCanvas):
 
     def show_ghost(self, ghost: Ghost) -> None:
         """Suggest this at the cursor, from now on."""
-        self.ghost = ghost
+        self.ghost, self._held = ghost, False
         self.refresh_ghost()
 
     def refresh_ghost(self) -> None:
@@ -254,11 +280,9 @@ class CodeArea(CodeCanvas):
 
     def drop_ghost(self) -> None:
         """Suggest nothing any more."""
-        if self.ghost is not None:
+        if self.ghost is not None or self._held:
             self.ghost = None
             self._clear_rows()
-            self._refresh_size()
-            self.refresh()
 
     def take_ghost(self, how: Part) -> bool:
         """Insert the suggestion, its next word or its next line; False if there is none."""
@@ -294,13 +318,23 @@ class CodeArea(CodeCanvas):
         super()._watch_selection(previous_selection, selection)
 
     async def _on_mouse_down(self, event: events.MouseDown) -> None:
-        # Only once the text area knows what was clicked.
-        self.call_later(self._lose_ghost)
+        # Before the text area's own handler. Nothing may move under the pointer: what was
+        # suggested is no more, but its rows stay until the button is up.
+        if self.ghost is not None:
+            self.ghost = None
+            self._held = True
+            self.post_message(self.GhostDropped())
+
+    def _end_mouse_selection(self) -> None:
+        super()._end_mouse_selection()
+        if self._held:
+            self._clear_rows(still=self.selection.end[0])
 
     def _watch_has_focus(self, focus: bool) -> None:
         super()._watch_has_focus(focus)
         if not focus:
-            self._lose_ghost()
+            self.drop_ghost()
+            self.post_message(self.GhostDropped())
 
     # ── keys ────────────────────────────────────────────────────────────────────────
 
@@ -317,7 +351,15 @@ class CodeArea(CodeCanvas):
             event.stop()
             event.prevent_default()
             await self.app.run_action(app.does)
-        # All else goes on to the text area's own handler, and to its bindings.
+        else:
+            # Bindings are run here: the app would do it once the event comes back to it, and
+            # letters that were typed after a Backspace could be in the text before it.
+            for binding in self._bindings.key_to_bindings.get(key, ()):
+                if await self.app.run_action(binding.action, self):
+                    event.stop()
+                    event.prevent_default()
+                    break
+        # All else goes on to the text area's own handler.
 
     def _does(self, id: str) -> bool:
         """Do an action of the panel; False if it is of no use here and now."""

@@ -1,6 +1,8 @@
 """Draws a file of code with its colours, and the rows of a suggestion between its lines.
 
-Only what is in view is drawn, coloured and measured: a large file is as quick as a small one.
+Only what is in view is drawn and coloured, and only lines that changed are measured: a file of
+many lines is as quick as a small one. Of a long line the parts that changed are measured, so that
+a key in a line of 1 MB takes milliseconds; its colours are left out.
 """
 
 from __future__ import annotations
@@ -10,15 +12,14 @@ from rich.style import Style
 from textual import events
 from textual.color import Color
 from textual.document._document import Location
-from textual.document._document_navigator import DocumentNavigator
 from textual.geometry import Offset, Size
 from textual.strip import Strip
 from textual.widgets import TextArea
 
 from mistral_tui.widgets.code import edits
 from mistral_tui.widgets.code.cells import Cells, cells_of
-from mistral_tui.widgets.code.document import CodeDocument, CodeView
-from mistral_tui.widgets.code.rows import Colours, GhostRows, Layer, paint, strange
+from mistral_tui.widgets.code.document import CodeDocument, CodeNavigator, CodeView
+from mistral_tui.widgets.code.rows import Colours, GhostRows, Layer, in_view, paint
 from mistral_tui.widgets.code.syntax import LONGEST_COLOURED, Syntax
 from mistral_tui.widgets.palette import Palette
 
@@ -41,13 +42,19 @@ class CodeCanvas(TextArea):
     CodeCanvas:focus { border: none; }
     CodeCanvas .text-area--gutter { color: $text-muted; }
     CodeCanvas .text-area--cursor-gutter { color: $foreground; }
+    CodeCanvas:ansi { scrollbar-corner-color: ansi_default; }
     CodeCanvas:ansi .text-area--gutter { color: ansi_default; text-style: dim; }
+    CodeCanvas:ansi .text-area--matching-bracket { text-style: bold underline; }
+    CodeCanvas:nocolor .text-area--matching-bracket { text-style: bold underline; }
+    CodeCanvas:ansi .text-area--cursor { text-style: reverse underline; }
+    CodeCanvas:nocolor .text-area--cursor { text-style: reverse underline; }
     CodeCanvas:nocolor .text-area--selection { text-style: reverse; }
     """
 
     def __init__(self, text: str, language: str) -> None:
         self._ghost_rows: GhostRows | None = None
         self._ghost_note = ""
+        self._held = False  # the rows stay only until the mouse button is up
         self._colours: Colours | None = None
         self._next_slice = False  # of parsing is due
         self._seen = False  # it was on screen
@@ -71,9 +78,11 @@ class CodeCanvas(TextArea):
         self.document = self.code
         self.view = CodeView(self.code, TAB)
         self.wrapped_document = self.view
-        self.navigator = DocumentNavigator(self.view)
+        self.walk = CodeNavigator(self.view)
+        self.navigator = self.walk
         self.syntax = Syntax(self.code, language or "")
         self._ghost_rows = None
+        self._held = False
         self.move_cursor((0, 0))
         self._refresh_size()
         if self.is_mounted:
@@ -84,6 +93,12 @@ class CodeCanvas(TextArea):
             self.syntax.use(language or "")
             self._parse(_FIRST_SECONDS)
             self.refresh()
+
+    def get_cursor_word_left_location(self) -> Location:
+        return self.walk.word_left(self.selection.end)
+
+    def get_cursor_word_right_location(self) -> Location:
+        return self.walk.word_right(self.selection.end)
 
     def find_matching_bracket(self, bracket: str, search_from: Location) -> Location | None:
         return edits.partner(self.code.lines, bracket, search_from)
@@ -147,11 +162,7 @@ class CodeCanvas(TextArea):
         text = self.code.get_line(line)
         cells = cells_of(text, TAB)
         rows = self._ghost_rows if line == self.view.gap_line else None
-        first = cells.column(scroll_x)
-        stop = min(cells.column(scroll_x + room), len(text)) + 1
-        if rows is not None:
-            first, stop = min(first, column), len(text)
-        layers = self._layers(line, cells, first, min(stop, first + 8 * room + 8))
+        layers = self._layers(line, cells)
         cursor = theme.cursor_style if line == row and self._draw_cursor else None
         if rows is not None:
             colours = self._palette_colours()
@@ -163,14 +174,16 @@ class CodeCanvas(TextArea):
         else:
             if cursor is not None:
                 # A mark without a cell of its own shows on the character that it is on.
-                while column and cells.x(column) == cells.x(column + 1) and column < len(text):
-                    column -= 1
-                layers.append((column, self.selection.end[1] + 1, cursor))
+                x, stop = cells.x(column), column + 1
+                if x and column < len(text) and x == cells.x(stop):
+                    column = cells.column(x - 1)
+                layers.append((column, stop, cursor))
+            first, stop = in_view(cells, scroll_x, room)
             segments, begin = paint(cells, first, stop, ground, layers), cells.x(first)
         strip = Strip(segments).crop(scroll_x - begin, scroll_x - begin + room)
         return Strip.join([numbers, strip.extend_cell_length(room, ground)])
 
-    def _layers(self, line: int, cells: Cells, first: int, stop: int) -> list[Layer]:
+    def _layers(self, line: int, cells: Cells) -> list[Layer]:
         """What lies over a line, the lowest first: colours, selection, brackets."""
         layers: list[Layer] = []
         if len(cells.line) <= LONGEST_COLOURED:
@@ -178,7 +191,6 @@ class CodeCanvas(TextArea):
             top = self.view.line_at(self.scroll_offset.y)[0]
             for start, end, role in self.syntax.spans(line, top, top + self.size.height):
                 layers.append((start, end, roles[role]))
-        layers += strange(cells, first, stop)
         theme = self._theme
         (top_row, top_column), (bottom_row, bottom_column) = sorted(self.selection)
         if not self.selection.is_empty and top_row <= line <= bottom_row:
@@ -210,10 +222,23 @@ class CodeCanvas(TextArea):
         self._ghost_rows = GhostRows(lines, line, column, TAB) if text else None
         self.view.gap_line, self.view.gap = row, len(lines) - 1
 
-    def _clear_rows(self) -> None:
+    def _clear_rows(self, *, still: int | None = None) -> None:
+        """Draw no suggestion any more. The line `still`, or else what is at the top of the view,
+        stays where it is on the screen, if there is enough above it to scroll."""
+        gap, first = self.view.gap, self.view.gap_line + 1
+        top = self.scroll_offset.y
+        above = min(max(0, top - first), gap)
+        if still is not None and still >= first:
+            above = gap
         self._ghost_rows = None
         self._ghost_note = ""
         self.view.gap = 0
+        self._held = False
+        self._cursor_offset = self.view.location_to_offset(self.selection.end)
+        if above and top:
+            self.scroll_to(y=max(0, top - above), animate=False, force=True, immediate=True)
+        self._refresh_size()
+        self.refresh()
 
     # ── size and scrolling ──────────────────────────────────────────────────────────
 
@@ -223,6 +248,11 @@ class CodeCanvas(TextArea):
             width, height = max(width, self._ghost_rows.width), height + self.view.gap
         self.virtual_size = Size(width + self.gutter_width + 1, height)
         self._refresh_scrollbars()
+        # A bar that was hidden while the text was scrolled does not know.
+        if self.show_horizontal_scrollbar:
+            self.horizontal_scrollbar.position = self.scroll_x
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.position = self.scroll_y
 
     def scroll_cursor_visible(self, center: bool = False, animate: bool = False) -> Offset:
         """Bring the cursor into view, with as much of a suggestion as there is room for."""
@@ -232,7 +262,8 @@ class CodeCanvas(TextArea):
         if width <= 0 or height <= 0 or not self._has_cursor:
             return Offset(0, 0)
         left, top = self.scroll_offset
-        last = y + (self.view.gap if self.view.gap_line == self.selection.end[0] else 0)
+        shown = self.view.gap_line == self.selection.end[0] and not self._held
+        last = y + (self.view.gap if shown else 0)
         if center:
             self._bring_into_view(self.selection.end[0])
             top = self.scroll_offset.y

@@ -95,6 +95,9 @@ class CodePanel(Vertical):
         names = [(self.files.name(opened), opened.modified) for opened in self.files.all]
         self._tabs.show(names, self.files.all.index(current) if current else 0)
         self.set_class(current is not None, "some")
+        if current is None and self._bar is not None:
+            self._bar.remove()
+            self._bar = None
         self._show_place()
 
     def focus_code(self) -> None:

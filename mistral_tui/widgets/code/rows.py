@@ -12,6 +12,7 @@ from rich.style import Style
 from mistral_tui.widgets.code.cells import Cells, cells_of
 from mistral_tui.widgets.palette import Palette
 
+_MARK = Style(reverse=True)
 Layer = tuple[int, int, Style]
 """Columns from and to, and what lies over them."""
 
@@ -36,12 +37,20 @@ class Colours:
         return cls(roles, palette.panel, muted + Style(italic=True), muted)
 
 
+def in_view(cells: Cells, left: int, width: int) -> tuple[int, int]:
+    """The columns from and to that show in `width` cells from `left`; of marks without a cell no
+    more than could be told apart."""
+    first = cells.column(left)
+    return first, min(cells.column(left + width) + 1, first + 8 * width + 8)
+
+
 def paint(
     cells: Cells, start: int, end: int, ground: Style, layers: Iterable[Layer]
 ) -> list[Segment]:
-    """The columns from `start` to `end`; the one behind the last is an empty cell."""
+    """The columns from `start` to `end`; the one behind the last is an empty cell. What stands in
+    for something that cannot be shown is marked, below the other layers."""
     styles = [ground] * (end - start)
-    for first, last, style in layers:
+    for first, last, style in (*_strange(cells, start, end), *layers):
         first, last = max(first, start) - start, min(last, end) - start
         if first < last:
             styles[first:last] = [under + style for under in styles[first:last]]
@@ -99,24 +108,28 @@ class GhostRows:
         """A row, and the cell it begins in: enough of it to show `width` cells from `left`."""
         cells = cells_of(self.line, self.tab)
         segments: list[Segment] = []
-        begin = 0
-        if row == 0:
-            first = min(cells.column(left), self.column)
+        begin = at = self._begin(row)  # the cell of the suggestion
+        if row == 0 and left < at:
+            first, stop = in_view(cells, left, width)
             begin = cells.x(first)
-            segments = paint(cells, first, self.column, ground, layers)
-        words = self._cells(row, left + width + 1)
+            segments = paint(cells, first, min(stop, self.column), ground, layers)
+        if left + width < at:
+            return segments, begin
+        words = self._cells(row, left + width - at + 1)
         length = len(words.line)
         over: list[Layer] = [(0, length, ghost)]
-        over += strange(words, 0, length)
         if row == 0 and cursor is not None:
             over.append((0, 1, cursor))
         segments += paint(words, 0, length or row == 0, ground, over)
         if row == len(self.lines) - 1:
-            stop = cells.column(cells.x(self.column) + left + width) + 1
-            segments += paint(cells, self.column, min(stop, len(self.line)), ground, layers)
+            moved = cells.x(self.column) - at - words.width  # what is behind it
+            first, stop = in_view(cells, left + moved, width)
+            if first > self.column:
+                segments, begin = [], cells.x(first) - moved
+            first = max(first, self.column)
+            segments += paint(cells, first, max(first, min(stop, len(self.line))), ground, layers)
         return segments, begin
 
 
-def strange(cells: Cells, start: int, end: int) -> list[Layer]:
-    """Marks where something stands in for what cannot be shown."""
-    return [(at, at + 1, Style(reverse=True)) for at in cells.strange if start <= at < end]
+def _strange(cells: Cells, start: int, end: int) -> list[Layer]:
+    return [(at, at + 1, _MARK) for at in cells.strange(start, end)]

@@ -30,6 +30,7 @@ class Suggesting:
         self._status = status
         self._area: CodeArea | None = None  # that was asked for,
         self._where: object = None  # and where in it
+        self._ghost: Ghost | None = None  # that was shown there
         self._step_soon = False  # to the next one, as soon as there is one
         self.completer = Completer(model, settings, self._came, self._told)
 
@@ -41,13 +42,13 @@ class Suggesting:
         if area.ghost is not None:
             self.shown()
         elif area.selection.is_empty:
-            self._area, self._where = area, area.selection
-            self.completer.soon(area.place)
+            self._here(area)
+            self.completer.soon(lambda: area.place() if self._still(area) else None)
 
     def moved(self) -> None:
         """The cursor moved, or it is only told that an edit moved it."""
         area = self._panel.area
-        if area is not None and area.ghost is None and area.selection != self._where:
+        if area is not None and area.ghost is None and not self._still(area):
             self.completer.cancel()
 
     def ask(self) -> None:
@@ -60,7 +61,7 @@ class Suggesting:
             return
         area.drop_ghost()
         area.move_cursor(area.selection.end)
-        self._area, self._where = area, area.selection
+        self._here(area)
         self.completer.ask(*area.place())
         self._say_trouble()
 
@@ -115,20 +116,31 @@ class Suggesting:
         """There is more of a suggestion."""
         area = self._area
         if area is None or area is not self._panel.area or not area.is_attached:
-            return
-        if self._step_soon and ghost.step(1):
-            self._step_soon = False
-        if ghost.complete:
-            self._step_soon = False
-        if area.ghost is None and not area.has_focus:
             self.completer.cancel()
-        elif area.ghost is None and ghost.text:
-            area.show_ghost(ghost)
-        elif area.ghost is ghost and ghost.complete and not ghost.text:
+            return
+        if self._step_soon and (ghost.step(1) or ghost.complete):
+            self._step_soon = False
+        if area.ghost is not ghost:
+            # Keys are ahead of their messages: what was dropped, or is for another place by now,
+            # must not come up.
+            if ghost is self._ghost or not self._still(area):
+                self.completer.cancel()
+            elif ghost.text:
+                self._ghost = ghost
+                area.show_ghost(ghost)
+        elif ghost.complete and not ghost.text:
             area.drop_ghost()  # all of it was taken
-        elif area.ghost is ghost:
+        else:
             area.refresh_ghost()
         self.shown()
+
+    def _here(self, area: CodeArea) -> None:
+        self._area, self._where = area, (area.edits, area.selection)
+
+    def _still(self, area: CodeArea) -> bool:
+        """Whether the cursor is where a suggestion was asked for, and nothing was edited."""
+        here = area is self._area and (area.edits, area.selection) == self._where
+        return here and area.has_focus and area is self._panel.area
 
     def _told(self, now: Completion) -> None:
         self._status.show(completion=now)

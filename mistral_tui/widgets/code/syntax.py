@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from mistral_tui.widgets.code.document import Change, CodeDocument, Point, encoded
 
 if TYPE_CHECKING:
-    from tree_sitter import Language, Parser, Query, Tree
+    from tree_sitter import Language, Node, Parser, Query, Tree, TreeCursor
 
 MOST_COLOURED = 2 << 20
 """Characters of a file beyond which it has no colours."""
 LONGEST_COLOURED = 2_000
 """Characters of a line beyond which it has none."""
+LONGEST_PARSED = 50_000
+"""Characters of a line beyond which its file has none: a key would wait for the parser."""
+_MANY = 4_000  # parts of code that makes no sense, in one node
 _PIECE = 64  # lines that the parser is handed at once
 _BYTES = 16 << 10  # of a long line, likewise
 _MATCHES = 4096  # under way at once in a query
@@ -145,10 +148,7 @@ class Syntax:
 
     def use(self, language: str) -> None:
         """Begin anew, in a language."""
-        self._parser, self._query, self._tree = None, None, None
-        self._spans = {}
-        self.done = True
-        self._document.changed = None
+        self._give_up()
         known = grammar(language) if language else None
         if known is not None and self._small_enough():
             from tree_sitter import Parser
@@ -158,13 +158,24 @@ class Syntax:
             self._document.changed = self._edited
             self.done = False
 
+    def _give_up(self) -> None:
+        self._parser, self._query, self._tree = None, None, None
+        self._spans = {}
+        self.done = True
+        self._document.changed = None
+
     def _small_enough(self) -> bool:
-        return sum(map(len, self._document.lines)) <= MOST_COLOURED
+        lengths = list(map(len, self._document.lines))
+        return sum(lengths) <= MOST_COLOURED and max(lengths) <= LONGEST_PARSED
 
     def _edited(self, change: Change) -> None:
         self._spans = {}
         self.done = False
         if self._parser is None:
+            return
+        first, last = change.start_point[0], change.new_end_point[0]
+        if max(map(len, self._document.lines[first : last + 1])) > LONGEST_PARSED:
+            self._give_up()
             return
         self._parser.reset()
         if self._tree is not None:
@@ -184,7 +195,7 @@ class Syntax:
         except ValueError:  # it was stopped, and goes on from there
             return False
         except Exception:
-            self.use("")
+            self._give_up()
             return True
         self._spans = {}
         self.done = True
@@ -242,7 +253,8 @@ class Syntax:
         try:
             cursor = QueryCursor(self._query, match_limit=_MATCHES)
             cursor.set_point_range((first, 0), (last + 1, 0))
-            matches = cursor.matches(self._tree.root_node)
+            roots = self._roots(self._tree, first, last)
+            matches = [match for root in roots for match in cursor.matches(root)]
         except Exception:
             self._query = None
             return
@@ -270,3 +282,31 @@ class Syntax:
                 if begin < stop:
                     spans[row].append((begin, stop, role))
         self._spans.update(spans)
+
+    def _roots(self, tree: Tree, first: int, last: int) -> list[Node]:
+        """Where to look for what is coloured in rows: in all of the tree. But what makes no sense
+        to the parser may be one node of a million parts, and a query takes the square of them:
+        there, in each part by itself."""
+        if not tree.root_node.has_error:
+            return [tree.root_node]
+        begin = self._document.byte_offset((first, 0))
+        for row in {*range(first, last, 8), last}:
+            cursor = tree.walk()
+            byte = self._document.byte_offset((row, 0))
+            while (node := cursor.node) is not None and node.has_error:
+                lost = node.is_error and node.child_count > _MANY
+                if cursor.goto_first_child_for_byte(begin if lost else byte) is None:
+                    break
+                if lost:
+                    return list(_siblings(cursor, last))
+        return [tree.root_node]
+
+
+def _siblings(cursor: TreeCursor, last: int) -> Iterator[Node]:
+    """A node and those that follow it, to the row `last`."""
+    for _ in range(_MANY):
+        if cursor.node is None or cursor.node.start_point[0] > last:
+            return
+        yield cursor.node
+        if not cursor.goto_next_sibling():
+            return
