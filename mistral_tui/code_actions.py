@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import textwrap
 from collections.abc import Callable
@@ -305,7 +306,14 @@ class CodeActions(ToolActions):
 
     async def may_leave(self) -> bool:
         """Whether nothing of the code is lost by leaving; asks, where it would be."""
-        if self.panel is None or not (unsaved := self.panel.files.unsaved):
+        if self.panel is None:
+            return True
+        if (area := self.panel.area) is not None:  # it may not have taken the last keys yet
+            taken = asyncio.Event()
+            area.call_later(taken.set)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(taken.wait(), 1)
+        if not (unsaved := self.panel.files.unsaved):
             return True
         from mistral_tui.screens.unsaved import UnsavedScreen
 

@@ -45,6 +45,8 @@ class ViewActions(Looks):
 
     def copy_to_clipboard(self, text: str) -> None:
         """Textual's own copies (selected text) take the honest way, too."""
-        self._clipboard = text
+        from mistral_tui.widgets.pastes import clean
+
+        self._clipboard = clean(text)  # fields draw what is pasted from here
         if self.begun:
             self.start(self._copier.copy(text, "the selection"))

@@ -14,7 +14,7 @@ import pytest
 from textual import events
 
 from coding import area, coding, panel, say
-from fake_engine import Middles, Reply, toasts, wait_until
+from fake_engine import Middles, Reply, screen_text, toasts, wait_until
 from mistral_tui.code import files, recovery
 from mistral_tui.code.errors import CodeError
 from mistral_tui.code.files import open_file
@@ -133,6 +133,25 @@ async def test_changes_that_are_dropped_do_not_come_back(
         await wait_until(pilot, lambda: app.return_code is not None or not app.is_running)
     assert recovery.kept(file) is None
     assert file.read_text() == SOURCE
+
+
+async def test_a_key_right_before_leaving_counts(file: Path) -> None:
+    async with coding(file) as (app, pilot, _):
+        app.post_message(events.Key("x", "x"))
+        app.post_message(events.Key("ctrl+q", None))
+        await wait_until(pilot, lambda: isinstance(app.screen, UnsavedScreen))
+        await pilot.press("escape")
+        assert area(app).text == "x" + SOURCE
+
+
+async def test_what_is_copied_from_a_hostile_file_is_pasted_safely() -> None:
+    path = Path("evil.py").absolute()
+    path.write_text("\x1b[31mred\n")
+    async with coding(path) as (app, pilot, _):
+        await pilot.press("shift+end", "ctrl+c", "ctrl+f", "ctrl+a", "ctrl+v")
+        await pilot.pause()
+        assert "red" in screen_text(app)  # fails on anything that could command a terminal
+        assert "\x1b" not in app.clipboard
 
 
 async def test_closing_twice_asks_once(file: Path) -> None:

@@ -13,7 +13,7 @@ from textual.widgets import Static, TextArea
 from mistral_tui.actions import key_of
 from mistral_tui.code.asking import FimSettings
 from mistral_tui.code.completing import Model
-from mistral_tui.sanitize import sanitize
+from mistral_tui.sanitize import one_line, sanitize
 from mistral_tui.widgets.bar import Bar
 from mistral_tui.widgets.code.area import CodeArea
 from mistral_tui.widgets.code.bar import CodeFindBar
@@ -198,7 +198,7 @@ class CodePanel(Vertical):
         if self.area is None:
             return
         selected = self.area.selected_text
-        if selected and "\n" not in selected:
+        if selected and selected == one_line(selected, 1000):
             self._looked_for = selected
         if self._bar is not None:
             self._bar.field.focus()
