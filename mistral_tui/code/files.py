@@ -83,7 +83,7 @@ def save(file: CodeFile, text: str, *, over: bool = False) -> CodeFile:
             _check_unchanged(file, target, status)
         if status is not None and not _writable(target, status):
             raise CodeError(
-                f"{file.shown} is read-only: save it under another name, or change its permissions."
+                f"{file.shown} is read-only: change its permissions (chmod u+w) to save it."
             )
         ends = line_ends.carried(file.text, file.ends, text)
         data = _encoded(text, ends, bom=file.bom, shown=file.shown)
