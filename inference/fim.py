@@ -120,9 +120,8 @@ class Fitter:
         return other if len(other.ids) > worth else again
 
     def _fresh(self, prefix: str, suffix: str, most: int, *, free: int | None = None) -> Fitted:
-        """Args:
-        free: so many tokens are left free; None: none if all of it fits.
-        """
+        """Cut anew. `free`: so many tokens are left free; None: none if all of it fits, else as
+        usual."""
         room = max(most - self._layout - (free or 0), 0)
         while True:
             begin, end = self._cut(prefix, suffix, room, max(most // 4, 1))

@@ -220,7 +220,7 @@ ACTIONS: tuple[Action, ...] = (
     _a("files.leave", "escape", "Leave", "Open nothing."),
     _a("diff.up", "up k", "Up", "Mark the part above."),
     _a("diff.down", "down j", "Down", "Mark the part below."),
-    _a("diff.toggle", "space", "Take or leave", "Take the marked part, or leave it."),
+    _a("diff.toggle", "space", "Take or leave", "Take the marked part, or leave it.", call="turn"),
     _a("diff.take_all", "a", "Take all", "Take all parts."),
     _a("diff.leave_all", "d", "Leave all", "Leave all parts."),
     _a("diff.apply", "enter", "Apply", "Apply the parts that are taken."),

@@ -141,12 +141,6 @@ class Filled:
     middles: list[Middle]
 
     @property
-    def reasons(self) -> list[str]:
-        """Why each ended."""
-        known = len(self.finished.reasons) == len(self.middles)
-        return list(self.finished.reasons if known else [self.finished.reason] * len(self.middles))
-
-    @property
     def as_json(self) -> dict[str, object]:
         """The published keys of `fim --json` beside those of an answer; they stay."""
         return {
@@ -158,9 +152,9 @@ class Filled:
                     "logprobs": finite(middle.logprobs),
                     "finish_reason": reason,
                 }
-                for middle, reason in zip(self.middles, self.reasons, strict=True)
+                for middle, reason in zip(self.middles, self.finished.reasons, strict=True)
             ],
-            "left_out": list(self.finished.left_out or (0, 0)),
+            "left_out": list(self.finished.left_out),
         }
 
 

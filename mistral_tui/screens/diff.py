@@ -97,7 +97,7 @@ class DiffScreen(ModalScreen[str | None]):
         self._view.step(-1)
 
     @on(DiffView.Toggled)
-    def action_toggle(self) -> None:  # type: ignore[override]
+    def action_turn(self) -> None:
         """Take the marked part, or leave it."""
         if self._parts:
             self._view.taken ^= {self._view.marked}
