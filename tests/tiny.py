@@ -20,6 +20,7 @@ SPM = {
     "v7": "mistral_instruct_tokenizer_241114.model.v7",
 }
 TEKKEN = {"tekken-v3": "tekken_240911.json"}
+EOS = 2
 PARAMS: dict[str, Any] = {
     "dim": 64,
     "n_layers": 2,
@@ -95,15 +96,18 @@ def make(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     layout: str = "native",
+    endless: bool = False,
     **changes: Any,
 ) -> Path:
-    """A whole Mistral-native model folder."""
+    """A whole Mistral-native model folder. `endless`: EOS has a logit of 0."""
     params = {**PARAMS, **changes}
     if tokenizer == "v1":
         params["vocab_size"] = 32000
     if tokenizer in TEKKEN:
         params["vocab_size"] = 131072
     weights = {name: w.to(dtype) for name, w in random_weights(params, seed).items()}
+    if endless:
+        weights["output.weight"][EOS] = 0
     write(folder, params, weights, layout)
     target = "tekken.json" if tokenizer in TEKKEN else f"tokenizer.model.{tokenizer}"
     shutil.copy(data_file(tokenizer), folder / target)

@@ -6,6 +6,8 @@ import random
 
 import pytest
 from textual import events
+from textual.geometry import Region
+from textual.strip import Strip
 
 from editing import editor, rows, suggest
 from fake_engine import wait_until
@@ -55,6 +57,13 @@ async def test_edits_undo_and_redo_are_those_of_a_string() -> None:
         for text in texts[1:]:
             area.redo()
             assert area.text == text
+
+
+async def test_once_removed_it_can_still_be_painted() -> None:
+    async with editor(CODE) as (_, area, _pilot):
+        await area.remove()
+        area._rich_style_cache.clear()  # as its class and focus do when they are taken away
+        assert area.render_lines(Region(0, 0, 20, 3)) == [Strip.blank(20)] * 3
 
 
 async def test_what_would_command_a_terminal_is_drawn_as_what_it_is_not() -> None:

@@ -12,7 +12,7 @@ from rich.style import Style
 from textual import events
 from textual.color import Color
 from textual.document._document import Location
-from textual.geometry import Offset, Size
+from textual.geometry import Offset, Region, Size
 from textual.strip import Strip
 from textual.widgets import TextArea
 
@@ -142,6 +142,11 @@ class CodeCanvas(TextArea):
         return self._colours
 
     # ── rows ────────────────────────────────────────────────────────────────────────
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        if self.parent is None:  # removed, with its styles, and painted before the layout knows
+            return [Strip.blank(crop.width)] * crop.height
+        return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         scroll_x, scroll_y = self.scroll_offset
