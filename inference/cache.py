@@ -12,7 +12,8 @@ _FIRST_CAPACITY = 256
 
 
 class KVCache:
-    """Keys and values of `batch` sequences, (batch, n_kv_heads, capacity, head_dim) a layer.
+    """Keys and values of `batch` sequences, (batch, n_kv_heads, capacity, head_dim) a layer, of
+    which there are `n_layers` (None: the model's).
 
     Grows by doubling up to `max_length`. `lengths` counts the valid positions of each
     sequence; forgetting is a matter of lowering it (`truncate`): what lies behind is
@@ -23,12 +24,14 @@ class KVCache:
         self,
         config: ModelConfig,
         *,
+        n_layers: int | None = None,
         max_length: int | None = None,
         batch: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config = config
+        self.n_layers = n_layers or config.n_layers
         self.max_length = max_length or config.max_position_embeddings
         self.lengths = [0] * batch
         self._device = torch.device(device)
@@ -66,10 +69,10 @@ class KVCache:
             return torch.cat((old.narrow(2, 0, kept), fresh), dim=2) if old is not None else fresh
 
         if not self.k:
-            self.k = [grown(None) for _ in range(c.n_layers)]
-            self.v = [grown(None) for _ in range(c.n_layers)]
+            self.k = [grown(None) for _ in range(self.n_layers)]
+            self.v = [grown(None) for _ in range(self.n_layers)]
             return
-        for layer in range(c.n_layers):  # one by one: never two whole caches at a time
+        for layer in range(self.n_layers):  # one by one: never two whole caches at a time
             self.k[layer] = grown(self.k[layer])
             self.v[layer] = grown(self.v[layer])
 
@@ -91,6 +94,29 @@ class KVCache:
     def truncate(self, length: int) -> None:
         """Forget everything from position `length` on, in every sequence."""
         self.lengths = [min(n, length) for n in self.lengths]
+
+    def fan_out(self, rows: int, *, room: int) -> KVCache:
+        """A cache of `rows` sequences, each of which begins with what this one's only sequence
+        holds and has `room` for so many positions more."""
+        length, first = self.length, min(room, _FIRST_CAPACITY)
+        copy = KVCache(
+            self.config,
+            n_layers=self.n_layers,
+            max_length=length + room,
+            batch=rows,
+            device=self._device,
+            dtype=self._dtype,
+        )
+
+        def spread(held: Tensor) -> Tensor:
+            known = held.narrow(2, 0, length).expand(rows, -1, -1, -1)
+            fresh = known.new_zeros((*known.shape[:2], first, known.shape[3]))
+            return torch.cat((known, fresh), dim=2)
+
+        for layer in range(self.n_layers):
+            copy.k[layer], copy.v[layer] = spread(self.k[layer]), spread(self.v[layer])
+        copy.lengths = [length] * rows
+        return copy
 
     def write(
         self, layer: int, k: Tensor, v: Tensor, positions: Tensor, row: int | None

@@ -16,6 +16,7 @@ from inference.errors import CheckpointError
 from inference.files import sentences
 from inference.folder import ModelFolder
 from inference.naming import Naming, Piece, check_tensors, scale_names
+from inference.parallel.plan import Cut
 from inference.safetensors_header import TensorInfo
 from inference.transformer import Transformer
 
@@ -55,7 +56,8 @@ def load_weights(
     dtype: torch.dtype | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Fill a model that was built on the meta device with a folder's weights.
+    """Fill a model that was built on the meta device with a folder's weights; a rank's share with
+    its part of each, of which no more is read.
 
     Tensors are views of the mapped file where layout, device and dtype allow, and read
     through once, so that the first token does not wait for the disk. Those that must be
@@ -100,7 +102,11 @@ class _Loading:
         self._progress = progress
         sources = {piece.source for piece in how.pieces.values()}
         self.dtype = dtype or _usual([kept.tensors[source] for source in sources])
-        self._total = sum(kept.tensors[source].nbytes for source in sources)
+        self._sizes = {  # bytes that are read for each tensor
+            name: math.prod(shape) * _DTYPES[kept.tensors[how.pieces[name].source].dtype].itemsize
+            for name, shape in model.share.shapes().items()
+        }
+        self._total = sum(self._sizes.values())
         self._done = 0
         self._passed = 0
 
@@ -111,15 +117,14 @@ class _Loading:
         tensors = self.kept.tensors
         # In the order of the files, for the disk's sake.
         pieces = sorted(
-            self.how.pieces.items(),
+            (item for item in self.how.pieces.items() if item[0] in self._sizes),
             key=lambda item: (tensors[item[1].source].file, tensors[item[1].source].begin),
         )
-        shares: dict[str, int] = {}
-        for _, piece in pieces:
-            shares[piece.source] = shares.get(piece.source, 0) + 1
         for name, piece in pieces:
-            size = tensors[piece.source].nbytes // shares[piece.source]
-            self._place(name, self._fetch(piece, size))
+            size = self._sizes[name]
+            cut = self.model.share.cut(name)
+            assert cut is not None
+            self._place(name, self._fetch(piece, cut, size))
             self._tell(size)
         if self._progress:
             self._progress(self._total, self._total)
@@ -129,15 +134,18 @@ class _Loading:
         if self._progress:
             self._progress(self._done, self._total)
 
-    def _fetch(self, piece: Piece, size: int) -> Tensor:
+    def _fetch(self, piece: Piece, cut: Cut, size: int) -> Tensor:
         dtype = _DTYPES[self.kept.tensors[piece.source].dtype]
+        tensor = None
         if dtype is self.dtype and self.device.type == "cpu" and piece.how != "half_split":
-            tensor = _part(self.kept.read(piece.source), piece)
+            tensor = _part(self.kept.read(piece.source), piece, cut)
+        # What is cut out of every row is copied: its pages hold the other ranks' parts, too.
+        if tensor is not None and (tensor.is_contiguous() or tensor.t().is_contiguous()):
             for read in _touch(tensor):
                 if self._progress:
                     self._progress(self._done + min(read, size), self._total)
             return tensor
-        tensor = _part(self.passing.read(piece.source), piece)
+        tensor = _part(self.passing.read(piece.source), piece, cut)
         if dtype is _FP8:
             tensor = _widen(tensor, self._scale(piece.source), self.dtype).to(self.device)
         else:
@@ -185,20 +193,24 @@ def wants_stacks(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def _part(tensor: Tensor, piece: Piece) -> Tensor:
-    """The rows that a piece means, in our order."""
+def _part(tensor: Tensor, piece: Piece, cut: Cut) -> Tensor:
+    """The rows that a piece means, in our order, and of these what the rank holds."""
+    part = cut.part
     match piece.how:
         case "half_split":
+            heads = piece.part
+            if part is not None:  # whole heads: before their rows change places
+                heads = heads * part.count // tensor.shape[0]
+                tensor = tensor.narrow(0, part.first, part.count)
             rows, dim = tensor.shape
-            halves = tensor.view(piece.part, 2, rows // piece.part // 2, dim)
+            halves = tensor.view(heads, 2, rows // heads // 2, dim)
             return halves.transpose(1, 2).reshape(rows, dim)
         case "rows" | "rows_transposed":
             expert = tensor.narrow(0, piece.part * piece.rows, piece.rows)
-            return expert.t() if piece.how == "rows_transposed" else expert
+            tensor = expert.t() if piece.how == "rows_transposed" else expert
         case "expert":
-            return tensor[piece.part].narrow(0, piece.first, piece.rows)
-        case _:
-            return tensor
+            tensor = tensor[piece.part].narrow(0, piece.first, piece.rows)
+    return tensor if part is None else tensor.narrow(cut.dim, part.first, part.count)
 
 
 def _widen(tensor: Tensor, scale: float, dtype: torch.dtype) -> Tensor:

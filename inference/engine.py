@@ -91,8 +91,10 @@ class Engine:
         dtype: str = "auto",
         attention: str = "auto",
         lora: str | Path = "",
+        parallel: str = "auto",
     ) -> Engine:
-        """Load a model folder, perhaps with a LoRA adapter on it.
+        """Load a model folder, perhaps with a LoRA adapter on it. Under torchrun as
+        `Transformer.from_folder` does: only rank 0 comes back.
 
         Raises:
             CheckpointError, TokenizerError, SettingError: one sentence.
@@ -100,7 +102,12 @@ class Engine:
         from inference.loading import load_engine
 
         return load_engine(
-            str(folder), device=device, dtype=dtype, attention=attention, lora=str(lora)
+            str(folder),
+            device=device,
+            dtype=dtype,
+            attention=attention,
+            lora=str(lora),
+            parallel=parallel,
         )
 
     @property
@@ -110,8 +117,9 @@ class Engine:
 
     @property
     def cache_nbytes(self) -> int:
-        """Bytes of all KV cache slots."""
-        return sum(slot.cache.nbytes for slot in self._slots.values())
+        """Bytes of all KV cache slots, on all ranks."""
+        here = sum(slot.cache.nbytes for slot in self._slots.values())
+        return int(here * self.model.share.cache_ranks)
 
     def run(
         self, request: Runnable, cancelled: Callable[[], bool] = lambda: False

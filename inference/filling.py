@@ -10,7 +10,7 @@ from torch import Tensor
 from inference.api import FillInMiddle, FinishReason, Tokens
 from inference.cache import KVCache
 from inference.errors import SettingError
-from inference.generation import decode, decode_rows, fan_out
+from inference.generation import decode, decode_rows
 from inference.middle import MiddleEnds
 from inference.reply import ReplyStream
 from inference.sampling import make_sampler
@@ -96,6 +96,6 @@ def draw(
         steps = decode(model, cache, logits, samplers[0], max_tokens=limit, fed=fed)
         yield from ((0, token, logprob) for token, logprob, _ in steps)
         return
-    rows = fan_out(model, cache, request.middles, room=limit)
+    rows = model.fan_out(cache, request.middles, room=limit)
     last = [logits] * request.middles
     yield from decode_rows(model, rows, last, samplers, active, max_tokens=limit)

@@ -19,7 +19,6 @@ from inference.sampling import Likeliest, Sampler, check, likeliest, make_sample
 from inference.transformer import Transformer
 
 PREFILL_CHUNK = 256
-_FIRST_ROOM = 256  # tokens, of a cache that several sequences share a beginning in
 
 
 def prefill(
@@ -42,7 +41,7 @@ def prefill(
     logits = None
     for start in range(0, len(ids), chunk_size):
         chunk = ids[start : start + chunk_size]
-        tokens = torch.tensor([chunk], dtype=torch.long, device=model.device)
+        tokens = model.ids([chunk])
         logits = model(tokens, cache)[0, -1]
         if not done(chunk):
             return None
@@ -73,24 +72,8 @@ def decode(
         token, logprob = sampler(logits)
         yield token, logprob, likeliest(logits, candidates)
         if left > 1:
-            logits = model(torch.tensor([[token]], device=model.device), cache)[0, -1]
+            logits = model(model.ids([[token]]), cache)[0, -1]
             fed(token)
-
-
-def fan_out(model: Transformer, cache: KVCache, rows: int, *, room: int) -> KVCache:
-    """A cache of `rows` sequences, each of which begins with what the one of `cache` holds and
-    has `room` for so many tokens more."""
-    length, first = cache.length, min(room, _FIRST_ROOM)
-    copy = model.new_cache(batch=rows, max_length=length + room)
-
-    def spread(held: Tensor) -> Tensor:
-        known = held.narrow(2, 0, length).expand(rows, -1, -1, -1)
-        return torch.cat((known, known.new_zeros((*known.shape[:2], first, known.shape[3]))), 2)
-
-    for layer in range(len(cache.k)):
-        copy.k[layer], copy.v[layer] = spread(cache.k[layer]), spread(cache.v[layer])
-    copy.lengths = [length] * rows
-    return copy
 
 
 def decode_rows(
@@ -120,7 +103,7 @@ def decode_rows(
             yield row, step[row], logprob
         if not active or left == 1:
             return
-        scores = model(torch.tensor(step, device=model.device).unsqueeze(1), cache)
+        scores = model(model.ids([[token] for token in step]), cache)
         for row in range(cache.batch):
             if row in active:
                 last[row] = scores.select(0, row).select(0, -1)
@@ -145,7 +128,7 @@ def measure(
     Returns:
         For each target its logprob, and the likeliest tokens at its place.
     """
-    tokens = torch.tensor([ids], dtype=torch.long, device=model.device)
+    tokens = model.ids([ids])
     logits = model(tokens, cache, last_only=not targets)[0]
     if not targets:
         return []
@@ -272,7 +255,7 @@ def _score(
     scores: list[float] = []
     logits = torch.empty(0)
     for start in range(0, len(prompt), chunk_size):
-        chunk = torch.tensor([prompt[start : start + chunk_size]], device=model.device)
+        chunk = model.ids([prompt[start : start + chunk_size]])
         logits = model(chunk, cache, row=row, last_only=False)[0]
         targets = prompt[start + 1 : start + 1 + chunk.shape[1]]
         if targets:

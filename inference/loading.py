@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 
 import torch
@@ -12,24 +11,18 @@ from inference import starter
 from inference.adapter import inspect_adapter
 from inference.api import ModelCard, SamplingParams, Shape
 from inference.attention import pick_backend
+from inference.devices import pick_device, pick_dtype, set_threads
 from inference.engine import Engine
-from inference.errors import CheckpointError, SettingError
+from inference.errors import CheckpointError
 from inference.files import expanded, sentences
 from inference.folder import ModelFolder, inspect_folder
+from inference.parallel import plan, team
+from inference.parallel.lifeline import Loss
+from inference.parallel.ranks import ALONE, from_environment
 from inference.tokenizer import Tokenizer
 from inference.transformer import Transformer
 
 Progress = Callable[[str, int, int], None]
-
-_DTYPES = {
-    "bfloat16": torch.bfloat16,
-    "bf16": torch.bfloat16,
-    "float16": torch.float16,
-    "fp16": torch.float16,
-    "float32": torch.float32,
-    "fp32": torch.float32,
-}
-_MOST_THREADS = 1024
 
 
 @sentences()
@@ -41,10 +34,12 @@ def load_engine(
     threads: int | None = None,
     attention: str = "auto",
     lora: str = "",
+    parallel: str = "auto",
     fetch: bool = False,
     source: str = "",
     progress: Progress = lambda stage, done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
+    lost: Callable[[Loss], None] | None = None,
 ) -> Engine:
     """Load `model` (a folder, or `starter`).
 
@@ -54,16 +49,19 @@ def load_engine(
         threads: CPU threads; None leaves one core free.
         attention: auto, sdpa or xformers.
         lora: an adapter's file or folder, to be attached; "" is none.
+        parallel: how several ranks share the model: auto, tensor or pipeline; none: they don't.
         fetch, source: whether and from where the starter may be obtained.
-        progress: called with (stage, bytes done, bytes in all).
+        progress: called with (stage, bytes done, bytes in all); may raise.
+        lost: hears, in a thread, of a rank that is lost.
 
     Raises:
         InferenceError: one sentence.
     """
-    target = pick_device(device)
+    ranks = from_environment() if parallel != "none" else ALONE
+    target = pick_device(device, ranks)
     wanted = pick_dtype(dtype)
     pick_backend(attention, target, wanted or torch.bfloat16)  # before the weights are read
-    used_threads = _set_threads(threads)
+    used_threads = set_threads(threads, ranks.local_world)
     is_starter = model == starter.NAME
     if is_starter:
         folder = starter.ensure(progress, fetch=fetch, source=source or None, cancelled=cancelled)
@@ -73,24 +71,37 @@ def load_engine(
     if lora:
         # Before minutes are spent on the weights.
         inspect_adapter(expanded(lora), found.config)
+    plan.plan(found.config, ranks.world, parallel if ranks.world > 1 else "auto")
     folder = folder.resolve()
+    lead = None
+    if ranks.world > 1:
+        lead = team.leader(lost, lambda missing: progress(_waiting(missing), 0, 0))
     progress("opening", 0, 0)
     # The tokenizer first: a folder that lacks it should not make the user wait for weights.
     tokenizer = Tokenizer.from_folder(folder, found.config.vocab_size)
-    weights = Transformer.from_folder(
-        folder,
-        device=target,
-        dtype=wanted,
-        attention=attention,
-        progress=lambda done, total: progress("reading weights", done, total),
-    )
+    at = (0, 0)
+
+    def reading(done: int = 0, total: int = 0) -> None:
+        nonlocal at
+        at = (done, total) if total else at
+        progress("reading weights", *at)
+
+    if lead is not None:
+        weights = lead.load(
+            folder, device=target.type, dtype=wanted, attention=attention, parallel=parallel,
+            threads=threads, progress=reading, waiting=reading,
+        )  # fmt: skip
+    else:
+        weights = Transformer.load_share(
+            found, device=target, dtype=wanted, attention=attention, progress=reading
+        )
     config = weights.config
     if tokenizer.n_words > config.vocab_size:
         raise CheckpointError(
             f"The tokenizer in {folder} has {tokenizer.n_words:,} tokens and the model only "
             f"{config.vocab_size:,}; they do not belong together."
         )
-    notes = [*found.notes, tokenizer.note]
+    notes = [*found.notes, tokenizer.note, plan.note(config, ranks.world, parallel)]
     if lora:
         notes.append(weights.load_lora(lora, merge=False).note)
     tokenizer.fingerprint = f"{fingerprint(found)}-{tokenizer.fingerprint}"
@@ -115,11 +126,11 @@ def load_engine(
             n_heads=config.n_heads,
             n_kv_heads=config.n_kv_heads,
             vocab_size=config.vocab_size,
-            n_params=weights.n_params,
+            n_params=config.n_params,
             n_active_params=config.n_active_params,
         ),
         dtype=str(weights.dtype).removeprefix("torch."),
-        device=str(weights.device),
+        device=str(weights.device if lead is None else weights.device.type),
         threads=used_threads,
         context=config.max_position_embeddings,
         capabilities=tuple(capabilities),
@@ -130,58 +141,15 @@ def load_engine(
         attention=weights.attention,
         adapter=str(expanded(lora).resolve()) if lora else "",
         notes=tuple(note for note in notes if note),
+        ranks=ranks.world,
+        parallel=weights.share.mode if lead is not None else "",
     )
     return Engine(weights, tokenizer, card)
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` is the first of CUDA, MPS and CPU that torch can use.
-
-    Raises:
-        SettingError: a device that torch does not have here.
-    """
-    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SettingError(
-            f"The device {name!r} is not known; use auto, cpu, cuda, cuda:N or mps."
-        ) from None
-    usable = {"cpu": True, "cuda": has_cuda, "mps": has_mps}
-    if not usable.get(device.type, False):
-        raise SettingError(f"The device {name!r} is not available to torch here; try --device cpu.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingError(f"There is no {name}; torch sees {torch.cuda.device_count()} GPU(s).")
-    return device
-
-
-def pick_dtype(name: str) -> torch.dtype | None:
-    """None for `auto`: the dtype of the file.
-
-    Raises:
-        SettingError: an unknown name.
-    """
-    if name == "auto":
-        return None
-    if name not in _DTYPES:
-        raise SettingError(
-            f"The dtype {name!r} is not known; use auto, bfloat16, float16 or float32."
-        )
-    return _DTYPES[name]
-
-
-def _set_threads(threads: int | None) -> int:
-    """Set torch's CPU threads. By default one core is left to everything else: with all
-    of them taken, any other busy process stalls every parallel region."""
-    if threads is not None and not 1 <= threads <= _MOST_THREADS:
-        raise SettingError(f"The setting threads is {threads}; it must be 1 to {_MOST_THREADS}.")
-    affinity = getattr(os, "sched_getaffinity", None)
-    available = len(affinity(0)) if affinity else os.cpu_count() or 1
-    count = threads or max(1, min(available - 1, 16))
-    torch.set_num_threads(count)
-    return count
+def _waiting(missing: list[int]) -> str:
+    shown = ", ".join(map(str, missing))
+    return f"waiting for rank{'s' if len(missing) > 1 else ''} {shown}"
 
 
 def fingerprint(folder: ModelFolder) -> str:

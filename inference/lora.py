@@ -67,21 +67,28 @@ def _set_weight(module: Linear, weight: Tensor, *, in_place: bool) -> None:
 
 
 def _read(adapter: Adapter, model: Transformer) -> dict[str, LoraPair]:
+    pairs = {}
     try:
         with safe_open(str(adapter.file), framework="pt", device="cpu") as file:
-
-            def get(name: str) -> Tensor:
-                tensor: Tensor = file.get_tensor(name)
-                return tensor.to(device=model.device, dtype=model.dtype, copy=True)
-
-            return {
-                name: LoraPair(
-                    get(f"{name}.lora_A.weight"), get(f"{name}.lora_B.weight"), adapter.scaling
+            for name in adapter.modules:
+                cut = model.share.cut(f"{name}.weight")
+                if cut is None:
+                    continue
+                a: Tensor = file.get_tensor(f"{name}.lora_A.weight")
+                b: Tensor = file.get_tensor(f"{name}.lora_B.weight")
+                if cut.part is not None:  # of B the rows, or of A the columns, of the weight
+                    if cut.dim:
+                        a = a.narrow(1, cut.part.first, cut.part.count)
+                    else:
+                        b = b.narrow(0, cut.part.first, cut.part.count)
+                a, b = (
+                    t.to(device=model.device, dtype=model.dtype, copy=True).contiguous()
+                    for t in (a, b)
                 )
-                for name in adapter.modules
-            }
+                pairs[name] = LoraPair(a, b, adapter.scaling)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"The adapter {adapter.file} cannot be read ({error}).") from None
+    return pairs
 
 
 def _digest(file: Path, scaling: float) -> str:

@@ -34,7 +34,7 @@ from inference.api import (
     Unloaded,
     UnloadModel,
 )
-from inference.errors import InferenceError, RequestError
+from inference.errors import InferenceError, RequestError, explain
 from inference.files import expanded
 from inference.folder import inspect_folder
 from inference.outbox import Outbox
@@ -120,7 +120,7 @@ class Worker:
             self._outbox.put(Failed(request.id, error.kind, str(error), error.detail))
         except Exception as error:
             log.exception("request %d failed", request.id)
-            self._outbox.put(Failed(request.id, *_explain(error), traceback.format_exc()))
+            self._outbox.put(Failed(request.id, *explain(error), traceback.format_exc()))
 
     def _unload(self) -> None:
         self._engine = None
@@ -160,28 +160,6 @@ class Worker:
         )
         assert self._engine.card is not None
         self._outbox.put(Ready(request.id, self._engine.card, time.perf_counter() - started))
-
-
-def _explain(error: Exception) -> tuple[str, str]:
-    """(kind, sentence) for an error that no one foresaw, or that memory ran out."""
-    text = str(error)
-    starved = isinstance(error, MemoryError) or (
-        # Told by name: torch may be what failed to be imported.
-        isinstance(error, RuntimeError)
-        and (type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text)
-    )
-    if starved:
-        return "memory", (
-            "There is not enough memory for this; use a smaller model, or a shorter conversation."
-        )
-    if isinstance(error, OSError):
-        where = f" ({error.filename})" if error.filename else ""
-        return "system", f"The system refused{where}: {error.strerror or text}."
-    if isinstance(error, ImportError):
-        return "install", f"A part of the engine cannot be loaded ({text}); install it again."
-    return "internal", (
-        f"The engine failed unexpectedly ({type(error).__name__}); the log has the details."
-    )
 
 
 def _end_with_parent(parent: int) -> None:

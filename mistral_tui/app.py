@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mistral_tui.history.store import AsyncStore
     from mistral_tui.presenter import Presenter
     from mistral_tui.room import Conversing
+    from mistral_tui.terminal import Guard
     from mistral_tui.widgets.transcript import Transcript
 
     Connect = Callable[[], Awaitable[tuple[EngineClient, AsyncStore]]]
@@ -397,7 +398,7 @@ def _starter_is_there() -> bool:
     return starter.is_installed()
 
 
-def stay(app: ChatApp) -> int:
+def stay(app: ChatApp, guard: Guard | None = None) -> int:
     """Open the chat and stay in it; returns the exit code.
 
     Raises:
@@ -406,7 +407,8 @@ def stay(app: ChatApp) -> int:
 
     async def staying() -> int:
         try:
-            code = await app.run_async()
+            with guard.watching(app) if guard else contextlib.nullcontext():
+                code = await app.run_async()
         finally:
             await app.leave()
         return app.return_code or code or 0

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from mistral_tui import code_command, config_command, fim_command, options, sessions, tool_options
+from mistral_tui import (
+    code_command,
+    config_command,
+    doctor,
+    fim_command,
+    options,
+    sessions,
+    tool_options,
+)
 from mistral_tui.code.place import STANDARD_INPUT
 from mistral_tui.command_line import check, choose, piped, run, utf8
 from mistral_tui.launch import (
@@ -84,8 +92,9 @@ def _root() -> None:
 
 @app.command(
     epilog="Other commands: code (the chat with files of code beside it), fim (fill in the middle "
-    "of code), pull (get the starter model), models (what is on disk), demo (three fixed prompts), "
-    "sessions (list, search, export, import conversations), config (show the settings); "
+    "of code), pull (get the starter model), models (what is on disk), doctor (whether a model "
+    "fits this machine), demo (three fixed prompts), sessions (list, search, export, import "
+    "conversations), config (show the settings); "
     "`mistral-tui fim --help` tells more. "
     "Exit codes: 0 good, 1 failed, 2 wrong usage, 130 interrupted."
 )
@@ -209,6 +218,7 @@ def demo(
 
 app.command()(code_command.code)
 app.command()(fim_command.fim)
+app.command()(doctor.doctor)
 
 
 @app.command()

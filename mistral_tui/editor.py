@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shlex
+import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +20,7 @@ from textual.app import App, SuspendNotSupported
 
 from mistral_tui.attach import FileTrouble, read_text
 from mistral_tui.sanitize import one_line
+from mistral_tui.terminal import is_borrowed
 
 LIMIT = 32 * 1024 * 1024
 _AT_ONCE_SECONDS = 0.5  # an editor that ends so soon has not been used
@@ -125,6 +129,10 @@ async def _run(
 
 
 async def _wait(argv: Sequence[str]) -> int | OSError:
+    if is_borrowed():  # the relay is a terminal of the program's own
+        if shutil.which(argv[0]) is None:
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        argv = [sys.executable, "-P", "-m", "mistral_tui.relay", *argv]
     try:
         process = await asyncio.create_subprocess_exec(*argv)
     except OSError as error:

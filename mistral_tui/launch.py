@@ -14,7 +14,7 @@ from typing import NoReturn
 from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
 
 STARTER = "starter"
-COMMANDS = ("chat", "code", "pull", "demo", "fim", "models", "sessions", "config")
+COMMANDS = ("chat", "code", "pull", "demo", "fim", "models", "sessions", "config", "doctor")
 
 
 def is_plain(args: list[str]) -> bool:
@@ -33,8 +33,15 @@ def open_chat(
     tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
     code: tuple[str, ...] | None = None,
     preset: str = "",
+    guarded: bool = False,
 ) -> NoReturn:
-    """The chat, until the user leaves it; `code`: with these files in the code panel."""
+    """The chat, until the user leaves it; `code`: with these files in the code panel; `guarded`:
+    whoever dies, the terminal is left whole (as always under torchrun)."""
+    torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    if torchrun:
+        from mistral_tui import terminal
+
+        terminal.take()
     if choice.model not in ("", STARTER):
         check_folder(choice.model, choice.lora)
     if not (os.isatty(0) and os.isatty(1)):
@@ -42,6 +49,11 @@ def open_chat(
     if not os.isatty(2):
         # Textual draws on standard error: `2>file` must not swallow the screen.
         setattr(sys, "__stderr__", sys.__stdout__)  # noqa: B010
+    guard = None
+    if guarded or torchrun:
+        from mistral_tui import terminal
+
+        guard = terminal.guard()
     from mistral_tui.app import ChatApp, stay
     from mistral_tui.paths import FolderError
 
@@ -57,7 +69,7 @@ def open_chat(
             code=code,
             preset=preset,
         )
-        exit_code = stay(app)
+        exit_code = stay(app, guard)
     except FolderError as error:
         fail(str(error))
     sys.exit(exit_code)

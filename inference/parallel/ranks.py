@@ -31,6 +31,9 @@ class Ranks:
         return self.local_world == self.world
 
 
+ALONE = Ranks()
+
+
 def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     """What the variables say; without them this process is the only one.
 
@@ -40,7 +43,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
     file = environment.get(RENDEZVOUS, "")
     torchrun = not file and "TORCHELASTIC_RUN_ID" in environment
     if not file and not torchrun:
-        return Ranks()
+        return ALONE
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     try:
         rank, world, local_rank, local_world = (int(environment[name]) for name in names)

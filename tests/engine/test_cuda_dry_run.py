@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import tiny
 from inference import generation, lora
 from inference.adapter import Adapter
-from inference.generation import decode_rows, fan_out
+from inference.generation import decode_rows
 from inference.linear import Linear, LoraPair
 from inference.params import from_params
 from inference.transformer import Transformer
@@ -142,7 +142,7 @@ def test_prefill_and_decode_stay_on_the_device(
 def test_rows_from_one_prefill_stay_on_the_device(
     monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    monkeypatch.setattr(generation, "_FIRST_ROOM", 4)  # so that the cache grows, too
+    monkeypatch.setattr("inference.cache._FIRST_CAPACITY", 4)  # so that the cache grows, too
     config = from_params({**tiny.PARAMS, "vocab_size": 512, **CASES[case]})
     with torch.device("meta"):
         model = Transformer(config)
@@ -158,7 +158,7 @@ def test_rows_from_one_prefill_stay_on_the_device(
         logits = model(torch.zeros((1, 300), dtype=torch.long, device="cuda"), cache)
         last = logits.select(0, 0).select(0, -1)
         guard.armed = True
-        rows = fan_out(model, cache, 3, room=600)
+        rows = model.fan_out(cache, 3, room=600)
         guard.armed = False
         # Between two steps the host tells the drawn ids, as for a single sequence.
         model.register_forward_pre_hook(lambda *_: setattr(guard, "armed", True))

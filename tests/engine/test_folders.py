@@ -20,7 +20,8 @@ import tiny
 from inference.config import ModelConfig
 from inference.errors import CheckpointError, InferenceError, SettingError, TokenizerError
 from inference.folder import inspect_folder
-from inference.loading import load_engine, pick_device, pick_dtype
+from inference.devices import pick_device, pick_dtype
+from inference.loading import load_engine
 from inference.transformer import Transformer
 
 

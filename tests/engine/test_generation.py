@@ -14,7 +14,7 @@ import tiny
 from inference import generation
 from inference.api import SamplingParams
 from inference.errors import ContextFull, RequestError, SettingError
-from inference.generation import decode, decode_rows, fan_out, generate, prefill
+from inference.generation import decode, decode_rows, generate, prefill
 from inference.sampling import Sampler, make_sampler
 from inference.transformer import Transformer
 
@@ -204,7 +204,7 @@ def test_prompts_may_be_arrays(model: Transformer) -> None:
 def test_rows_from_one_prefill_equal_each_alone(
     model: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "_FIRST_ROOM", 3)  # so that the cache grows, too
+    monkeypatch.setattr("inference.cache._FIRST_CAPACITY", 3)  # so that the cache grows, too
     prompt, count = PROMPTS[2], 9
     cache = model.new_cache()
     logits = prefill(model, cache, prompt)
@@ -220,7 +220,7 @@ def test_rows_from_one_prefill_equal_each_alone(
 
         return sampler
 
-    rows = fan_out(model, cache, 3, room=count)
+    rows = model.fan_out(cache, 3, room=count)
     assert rows.capacity == len(prompt) + 3
     active, got = {0, 1, 2}, {0: [], 1: [], 2: []}  # type: ignore[var-annotated]
     samplers = [beginning(first) for first in (40, 50, 60)]

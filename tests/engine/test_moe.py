@@ -146,4 +146,4 @@ def test_dense_layers_stay_plain() -> None:
     with torch.device("meta"):
         model = Transformer(from_params(tiny.PARAMS))
     assert model.mixtures() == []
-    assert isinstance(model.layers[0].feed_forward, FeedForward)
+    assert isinstance(model.layers["0"].feed_forward, FeedForward)

@@ -98,7 +98,7 @@ def test_an_end_or_nonsense_on_the_socket_ends_the_process_in_order(
     ids=repr,
 )
 def test_what_nobody_foresaw_becomes_a_sentence(error: Exception, kind: str) -> None:
-    assert failed([Failed(1, *worker._explain(error))]).kind == kind
+    assert failed([Failed(1, *explain(error))]).kind == kind
 
 
 async def test_an_engine_that_cannot_be_started_says_so(

@@ -1,0 +1,284 @@
+"""Rank 0's side: whatever the model does here, the other ranks are told to do, too.
+
+Sampling, requests, cancels and seeds are rank 0's alone: the others hear of forward passes. A
+request that is cancelled is one whose next pass is never asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from inference.adapter import inspect_adapter
+from inference.cache import KVCache
+from inference.devices import pick_device
+from inference.errors import InferenceError, RankLost, explain, restored
+from inference.folder import inspect_folder
+from inference.parallel.group import Group, Op, packed
+from inference.parallel.lifeline import Lifelines, Loss
+from inference.parallel.links import links
+from inference.parallel.plan import plan
+from inference.parallel.ranks import Ranks
+
+if TYPE_CHECKING:
+    from inference.adapter import Adapter
+    from inference.transformer import Transformer
+
+T = TypeVar("T")
+_LAST_MOMENTS = 2.0  # seconds in which a lost rank is noticed in an orderly way
+
+
+class Leader:
+    """Made by `team.leader`, once. Where a rank is lost, what is asked of a model raises
+    `RankLost`."""
+
+    def __init__(self, ranks: Ranks, group: Group, lifelines: Lifelines) -> None:
+        self.ranks = ranks
+        self.group = group
+        self.lifelines = lifelines
+        self.loss: Loss | None = None
+        """The rank that was lost, if any; all is over then."""
+        self._numbers: weakref.WeakKeyDictionary[KVCache | Transformer, int] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._numbered = 0
+        self._released: deque[tuple[Op, int]] = deque()
+        self._busy = False  # in something that all ranks do together
+
+    # ── loading ─────────────────────────────────────────────────────────────────────
+
+    def load(
+        self,
+        folder: Path,
+        *,
+        device: str | torch.device,
+        dtype: torch.dtype | None = None,
+        attention: str = "auto",
+        parallel: str = "auto",
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        waiting: Callable[[], None] = lambda: None,
+    ) -> Transformer:
+        """Load a model on all ranks; arguments as those of `Transformer.from_folder`.
+
+        Args:
+            waiting: called again and again while the others are not done; may raise, and then
+                they are told that nothing is wanted any more.
+
+        Raises:
+            CheckpointError, SettingError, RankLost: one sentence; nothing is loaded then.
+        """
+        from inference.transformer import Transformer
+
+        target = pick_device(str(device), self.ranks)
+        found = inspect_folder(folder, tokenizer=False)
+        share = plan(found.config, self.ranks.world, parallel)[self.ranks.rank]
+        self._numbered += 1
+        number = self._numbered
+        said = {
+            "number": number,
+            "folder": str(folder.resolve()),
+            "device": target.type,
+            "dtype": str(dtype or "").removeprefix("torch."),
+            "attention": attention,
+            "parallel": parallel,
+            "threads": threads,
+        }
+
+        def load_here() -> Transformer:
+            group = self.group.tensors(target)
+            if target.type == "cuda":
+                torch.cuda.set_device(target)
+            return Transformer.load_share(
+                found, links(share, group), device=target, dtype=dtype, attention=attention,
+                progress=progress,
+            )  # fmt: skip
+
+        undo = (Op.FORGET_MODEL, number)
+        model = self._together(Op.LOAD, said, load_here, undo=undo, waiting=waiting)
+        model.lead = self
+        self._numbers[model] = number
+        weakref.finalize(model, self._released.append, (Op.FORGET_MODEL, number))
+        return model
+
+    def load_lora(
+        self, model: Transformer, path: Path, *, scaling: float | None, merge: bool
+    ) -> Adapter:
+        """See `Transformer.load_lora`; where it fails on another rank, none is left on any."""
+        from inference.lora import load_lora, remove_lora
+
+        inspect_adapter(path, model.config, scaling=scaling)  # what is wrong changes nothing
+        number = self._numbers[model]
+        said = {"number": number, "path": str(path.resolve()), "scaling": scaling, "merge": merge}
+        try:
+            return self._together(
+                Op.LORA,
+                said,
+                lambda: load_lora(model, path, scaling=scaling, merge=merge),
+                undo=(Op.NO_LORA, number),
+            )
+        except InferenceError:
+            remove_lora(model)
+            raise
+
+    def remove_lora(self, model: Transformer) -> None:
+        """See `Transformer.remove_lora`."""
+        self._order(Op.NO_LORA, self._numbers[model])
+
+    # ── the model ───────────────────────────────────────────────────────────────────
+
+    def forward(
+        self,
+        model: Transformer,
+        tokens: Tensor,
+        cache: KVCache,
+        *,
+        row: int | None,
+        last_only: bool,
+    ) -> Tensor:
+        """See `Transformer.forward`.
+
+        Raises:
+            RankLost: another rank is gone.
+        """
+        count = tokens.shape[1]
+        starts = cache.lengths if row is None else [cache.lengths[row]]
+        cache.reserve(max(starts) + count)  # what has no room here never begins elsewhere
+        with self._all_ranks():
+            self._order(
+                Op.FORWARD,
+                self._numbers[model],
+                self._number(cache),
+                cache.batch,
+                cache.max_length,
+                -1 if row is None else row,
+                count,
+                int(last_only),
+                data=[*starts, *tokens.flatten().tolist()],
+            )
+            return model.compute(tokens, cache, row=row, last_only=last_only)
+
+    def fan_out(self, cache: KVCache, rows: int, room: int) -> KVCache:
+        """See `Transformer.fan_out`."""
+        copy = cache.fan_out(rows, room=room)
+        with self._all_ranks():
+            self._order(Op.FAN_OUT, self._number(cache), self._number(copy), rows, room)
+        return copy
+
+    def _number(self, cache: KVCache) -> int:
+        """What the others know a cache by; they are told when it is gone."""
+        if cache not in self._numbers:
+            self._numbered += 1
+            self._numbers[cache] = self._numbered
+            weakref.finalize(cache, self._released.append, (Op.FORGET_CACHE, self._numbered))
+        return self._numbers[cache]
+
+    def forget(self) -> None:
+        """Have the others forget what is no longer here."""
+        while self._released:
+            op, number = self._released.popleft()
+            self.group.order(op, number)
+
+    # ── orders ──────────────────────────────────────────────────────────────────────
+
+    def _order(self, op: Op, *fields: int, data: list[int] | None = None) -> None:
+        self.forget()
+        self.group.order(op, *fields, data=data)
+
+    def _together(
+        self,
+        op: Op,
+        said: dict[str, Any],
+        do: Callable[[], T],
+        *,
+        undo: tuple[Op, int],
+        waiting: Callable[[], None] = lambda: None,
+    ) -> T:
+        """Do something on all ranks, which fails on all if it fails on one."""
+        error: BaseException | None = None
+
+        def failed(trouble: BaseException) -> None:
+            nonlocal error
+            error = error or trouble
+            self.lifelines.cancel(undo[1])
+
+        def wait() -> None:
+            if error is None:
+                try:
+                    waiting()
+                except BaseException as trouble:
+                    failed(trouble)
+
+        with self._all_ranks():
+            self._order(op, data=packed(json.dumps(said)))
+            try:
+                done = do()
+            except BaseException as trouble:
+                failed(trouble)
+            for rank, report in enumerate(self.group.report("", wait)):
+                if report and error is None:
+                    kind, sentence = json.loads(report)
+                    error = restored(kind, f"Rank {rank}: {sentence}")
+            if error is not None:
+                self._order(*undo)
+        if error is not None:
+            raise error
+        return done
+
+    # ── losses ──────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def _all_ranks(self) -> Any:
+        """Around what no rank may leave before the others: whoever does parts from them."""
+        if self.loss is not None:
+            raise RankLost(self.loss.sentence)
+        self._busy = True
+        try:
+            yield
+        except BaseException as error:
+            self._wait_for_loss(error)
+            assert self.loss is not None
+            if isinstance(error, Exception):
+                raise RankLost(self.loss.sentence, detail=repr(error)) from error
+            raise
+        finally:
+            self._busy = False
+
+    def _wait_for_loss(self, error: BaseException) -> None:
+        """A collective fails a moment before, or after, it is known which rank was lost."""
+        until = time.monotonic() + (_LAST_MOMENTS if isinstance(error, RuntimeError) else 0)
+        while self.loss is None and time.monotonic() < until:
+            time.sleep(0.01)
+        if self.loss is None:
+            self.loss = Loss(0, f"Rank 0 failed in the middle of a step: {explain(error)[1]}")
+
+    def rank_lost(self, loss: Loss) -> None:
+        """A rank was lost; called by the lifelines' thread, once."""
+        self.loss = self.loss or loss
+        threading.Thread(target=self._end_if_stuck, name="loss", daemon=True).start()
+
+    def _end_if_stuck(self) -> None:
+        time.sleep(_LAST_MOMENTS)
+        if self._busy:  # a stopped rank holds the main thread in a collective
+            assert self.loss is not None
+            print(f"{self.loss.sentence}\n{self.loss.tail}", file=sys.stderr, flush=True)  # noqa: T201
+            os._exit(1)
+
+    def close(self) -> None:
+        """Let the others leave, and give the groups up."""
+        self.lifelines.bye()
+        if self.loss is None:
+            with contextlib.suppress(RuntimeError):
+                self.group.close()

@@ -1,0 +1,269 @@
+"""The ranks' lifelines: a socket from each rank to rank 0, beside all collectives.
+
+A collective tells of a dead rank late and of a stopped one after its timeout; an idle rank takes
+part in none. A lifeline's end is the end of the process at its other side; each side sends a beat
+twice a second. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inference.parallel.ranks import Ranks
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 0.5
+SILENCE_SECONDS = 8.0
+"""A rank that is silent for so long is lost."""
+_MOST_LINE = 64 << 10
+_TAIL_BYTES, _TAIL_LINES = 8 << 10, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A rank that was lost: why, as a sentence, and the last lines of its log."""
+
+    rank: int
+    sentence: str
+    log: str = ""
+    """Path on that rank's machine."""
+    tail: str = ""
+
+
+@dataclass(slots=True)
+class _Peer:
+    socket: socket.socket
+    rank: int = -1
+    pid: int = 0
+    host: str = ""
+    log: str = ""
+    begin: int = 0
+    """Where this process's part of the log begins."""
+    heard: float = field(default_factory=time.monotonic)
+    buffer: bytearray = field(default_factory=bytearray)
+
+
+class Lifelines:
+    """Rank 0's ends of them. `lost` is called from a thread, once, for the first rank lost."""
+
+    def __init__(self, ranks: Ranks, lost: Callable[[Loss], None]) -> None:
+        self._ranks = ranks
+        self._lost = lost
+        self._token = secrets.token_hex(16)
+        local = ranks.on_one_machine
+        self._listening = socket.create_server(("127.0.0.1" if local else "", 0))
+        self._peers: dict[int, _Peer] = {}
+        self._changed = threading.Condition()
+        self._over = False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listening, selectors.EVENT_READ)
+        threading.Thread(target=self._run, name="lifelines", daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """What a rank needs to know to connect: port and token."""
+        return f"{self._listening.getsockname()[1]} {self._token}"
+
+    def wait(self, seconds: float) -> list[int]:
+        """Wait so long for ranks to connect; the ranks that are missing then."""
+        others = set(range(1, self._ranks.world))
+        with self._changed:
+            self._changed.wait_for(lambda: others <= self._peers.keys(), seconds)
+            return sorted(others - self._peers.keys())
+
+    def bye(self) -> None:
+        """Tell all ranks to leave."""
+        self._over = True
+        self._tell({"bye": True})
+
+    def close(self) -> None:
+        """Take no more ranks."""
+        self._listening.close()
+
+    def cancel(self, load: int) -> None:
+        """Tell all ranks that what they load, by its number, is not wanted any more."""
+        self._tell({"cancelled": load})
+
+    def silence(self) -> tuple[int, float]:
+        """(rank, seconds) of the one that is silent for longest; (0, 0) without others."""
+        now = time.monotonic()
+        with self._changed:
+            waits = [(now - peer.heard, rank) for rank, peer in self._peers.items()]
+        seconds, rank = max(waits, default=(0.0, 0))
+        return rank, seconds
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        with self._changed:
+            peers = list(self._peers.values())
+        for peer in peers:
+            # A stopped rank does not read; it will be missed soon enough.
+            with contextlib.suppress(OSError):
+                peer.socket.send(line)
+
+    def _run(self) -> None:
+        beat = looked = time.monotonic()
+        while True:
+            for key, _ in self._selector.select(BEAT_SECONDS / 2):
+                if key.fileobj is self._listening:
+                    self._accept()
+                else:
+                    self._read(key.data)
+            now = time.monotonic()
+            if now - looked > SILENCE_SECONDS / 2:  # this process was stopped, or slept
+                with self._changed:
+                    for peer in self._peers.values():
+                        peer.heard = now
+            looked = now
+            if now - beat >= BEAT_SECONDS:
+                beat = now
+                self._tell({})
+                rank, silent = self.silence()
+                if silent > SILENCE_SECONDS:
+                    why = (
+                        f"has given no sign of life for {silent:.0f} s: it was stopped, or it hangs"
+                    )
+                    self._lose(self._peers[rank], why)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            connected, _ = self._listening.accept()
+            connected.setblocking(False)
+            keep_alive(connected)
+            self._selector.register(connected, selectors.EVENT_READ, _Peer(connected))
+
+    def _read(self, peer: _Peer) -> None:
+        try:
+            data = peer.socket.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(peer)
+            if peer.rank > 0:
+                self._lose(peer, "ended without a word: it was killed, or it crashed")
+            return
+        peer.heard = time.monotonic()
+        peer.buffer += data
+        *lines, rest = peer.buffer.split(b"\n")
+        peer.buffer = bytearray(rest)
+        if len(rest) > _MOST_LINE:
+            self._drop(peer)
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, AttributeError):
+                self._hear(peer, json.loads(line))
+
+    def _hear(self, peer: _Peer, message: dict[str, Any]) -> None:
+        if peer.rank < 0:
+            token = str(message.get("token", ""))
+            rank = int(message.get("rank", -1))
+            if not secrets.compare_digest(token, self._token) or rank < 1:
+                self._drop(peer)
+                return
+            peer.pid, peer.host = int(message["pid"]), str(message["host"])
+            peer.log, peer.begin = str(message["log"]), int(message["begin"])
+            with self._changed:
+                peer.rank = rank
+                self._peers[rank] = peer
+                self._changed.notify_all()
+        elif "failed" in message:
+            self._lose(peer, f"failed: {message['failed']}".rstrip("."))
+
+    def _drop(self, peer: _Peer) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(peer.socket)
+        peer.socket.close()
+
+    def _lose(self, peer: _Peer, why: str) -> None:
+        if self._over:
+            return
+        self._over = True
+        away = peer.host != socket.gethostname()
+        where = f" on {peer.host}" if away else ""
+        tail = "" if away else last_lines(Path(peer.log), peer.begin)
+        log.error("rank %d%s (process %d) %s", peer.rank, where, peer.pid, why)
+        self._lost(Loss(peer.rank, f"Rank {peer.rank}{where} {why}.", peer.log, tail))
+
+
+class Lifeline:
+    """Another rank's end. The process ends with rank 0's, whatever it is doing."""
+
+    def __init__(self, ranks: Ranks, address: str, log_path: Path | None, begin: int) -> None:
+        port, token = address.split()
+        self._socket = socket.create_connection((ranks.host, int(port)), timeout=30)
+        self._socket.settimeout(None)
+        keep_alive(self._socket)
+        self._sending = threading.Lock()
+        self.cancelled = 0
+        """The last load that was not wanted any more."""
+        self._send(
+            {
+                "token": token,
+                "rank": ranks.rank,
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "log": str(log_path or ""),
+                "begin": begin,
+            }
+        )
+        threading.Thread(target=self._listen, name="lifeline", daemon=True).start()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def failed(self, sentence: str) -> None:
+        """Tell rank 0 why this one ends."""
+        self._send({"failed": sentence})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with self._sending, contextlib.suppress(OSError):
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(BEAT_SECONDS)
+            self._send({})
+
+    def _listen(self) -> None:
+        lines = self._socket.makefile("rb")
+        with contextlib.suppress(OSError, ValueError):
+            for line in lines:
+                message = json.loads(line)
+                if "bye" in message:
+                    break
+                self.cancelled = int(message.get("cancelled", self.cancelled))
+        # The main thread may wait in a collective that nobody else will enter.
+        os._exit(0)
+
+
+def keep_alive(connected: socket.socket) -> None:
+    """Have the system notice that a machine at the other end is gone."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def last_lines(path: Path, begin: int = 0) -> str:
+    """The last lines of a log, of those behind byte `begin`."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, min(begin, size), size - _TAIL_BYTES))
+            lines = file.read(_TAIL_BYTES).decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-_TAIL_LINES:])
