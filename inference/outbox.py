@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 from inference import wire
@@ -27,8 +28,9 @@ class Outbox:
     delays the model nor a cancel. A heartbeat is sent each second.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, beat: Callable[[], Heartbeat] = Heartbeat) -> None:
         self._sock = sock
+        self._beat = beat
         self._pending: deque[Event] = deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -80,7 +82,7 @@ class Outbox:
                 if not self._pending:
                     if self._closing:
                         return
-                    batch: list[Event] = [Heartbeat()]
+                    batch: list[Event] = [self._beat()]
                 else:
                     # `put` does not notify for a joined token, so this is one nap a middle.
                     while all(isinstance(event, Tokens) for event in self._pending):

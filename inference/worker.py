@@ -26,6 +26,7 @@ from inference.api import (
     Cancel,
     Failed,
     FillInMiddle,
+    Heartbeat,
     LoadModel,
     LoadProgress,
     Ready,
@@ -34,18 +35,23 @@ from inference.api import (
     Unloaded,
     UnloadModel,
 )
-from inference.errors import InferenceError, RequestError, explain
+from inference.errors import InferenceError, RankLost, RequestError, explain
 from inference.files import expanded
 from inference.folder import inspect_folder
 from inference.outbox import Outbox
+from inference.parallel.lifeline import Loss
+from inference.parallel.ranks import from_environment
 from inference.readahead import read_ahead
 
 if TYPE_CHECKING:
     from inference.engine import Engine
+    from inference.parallel.leader import Leader
 
 log = logging.getLogger("inference.worker")
 
 _LAST_MOMENTS = 2.0  # seconds for an orderly end once the socket has closed
+RANK_LOST = 3
+"""Exit code: another rank was lost."""
 
 
 class _LoadCancelled(InferenceError):
@@ -58,7 +64,7 @@ class Worker:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._outbox = Outbox(sock)
+        self._outbox = Outbox(sock, self._beat)
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._closing = threading.Event()
@@ -74,6 +80,7 @@ class Worker:
                 self._serve(request)
             self._cancelled.discard(request.id)
         self._outbox.close()
+        self._let_go()
 
     def _read(self) -> None:
         try:
@@ -88,6 +95,7 @@ class Worker:
         except (OSError, wire.WireError) as error:
             log.warning("the connection ended: %s", error)
         self._closing.set()
+        self._let_go()
         self._queue.put(None)
         time.sleep(_LAST_MOMENTS)  # the main thread may be deep in a forward pass
         os._exit(0)
@@ -121,10 +129,32 @@ class Worker:
         except Exception as error:
             log.exception("request %d failed", request.id)
             self._outbox.put(Failed(request.id, *explain(error), traceback.format_exc()))
+        leader = _leader()
+        if leader is not None and leader.loss is not None:  # the ranks have parted
+            self._rank_lost(leader.loss)
+
+    def _beat(self) -> Heartbeat:
+        leader = _leader()
+        return Heartbeat() if leader is None else Heartbeat(0, *leader.lifelines.silence())
+
+    def _rank_lost(self, loss: Loss) -> None:
+        """Without one rank there is no model: say why, and end."""
+        where = f"The log of rank {loss.rank}: {loss.log}" if loss.log else ""
+        detail = "\n".join(filter(None, (loss.tail, where)))
+        self._outbox.put(Failed(0, RankLost.kind, loss.sentence, detail))
+        self._outbox.close()
+        os._exit(RANK_LOST)
+
+    def _let_go(self) -> None:
+        """Let the other ranks leave."""
+        if (leader := _leader()) is not None:
+            leader.lifelines.bye()
 
     def _unload(self) -> None:
         self._engine = None
         gc.collect()  # tokenizers are cycles
+        if (leader := _leader()) is not None:
+            leader.forget()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
@@ -137,7 +167,8 @@ class Worker:
             found = inspect_folder(expanded(request.model))
             if request.lora:
                 inspect_adapter(expanded(request.lora), found.config)
-            read_ahead(found.files)
+            if from_environment().world == 1:  # else each reads its share, and no more
+                read_ahead(found.files)
         self._unload()  # the old model goes before the new one needs room
         from inference.loading import load_engine
 
@@ -153,16 +184,24 @@ class Worker:
             threads=request.threads,
             attention=request.attention,
             lora=request.lora,
+            parallel=request.parallel,
             fetch=request.fetch,
             source=request.source,
             progress=progress,
             cancelled=lambda: self._is_cancelled(request.id),
+            lost=self._rank_lost,
         )
         assert self._engine.card is not None
         self._outbox.put(Ready(request.id, self._engine.card, time.perf_counter() - started))
 
 
-def _end_with_parent(parent: int) -> None:
+def _leader() -> Leader | None:
+    """Who leads the other ranks, if there are any and they have met."""
+    team = sys.modules.get("inference.parallel.team")
+    return team.joined() if team is not None else None
+
+
+def end_with_parent(parent: int) -> None:
     """Ask Linux for SIGKILL when the parent dies; elsewhere the closing socket must do."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -176,7 +215,7 @@ def main() -> None:
     """Entry of the process; see the module's description."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
-    _end_with_parent(parent)
+    end_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the app decides what Ctrl+C means
     sock = socket.socket(fileno=descriptor)
     Worker(sock).run()

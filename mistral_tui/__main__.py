@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
@@ -13,6 +14,10 @@ def main() -> None:
     from mistral_tui import launch
 
     args = sys.argv[1:]
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        from mistral_tui import torchrun
+
+        torchrun.enter(args)
     if launch.is_plain(args):
         from mistral_tui.choices import ModelChoice, SamplingChoice
 

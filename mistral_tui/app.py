@@ -140,7 +140,9 @@ class ChatApp(CodeActions):
             importlib.import_module, "mistral_tui.backstage"
         )
         try:
-            self.client, self.store = await (self._connect or rest.connect)()
+            self.client, self.store = await (
+                self._connect or partial(rest.connect, self._choice.ranks)
+            )()
             config = await asyncio.to_thread(rest.load_config)
             model = self._choice.model
             if not model:
@@ -287,7 +289,8 @@ class ChatApp(CodeActions):
 
     def _check_engine(self) -> None:
         self.session.check_engine()
-        self.status.show(silent=self.client.silent_for())
+        silent = self.client.silent_for()
+        self.status.show(silent=silent, silent_who=self.client.silent_who)
 
     # ── what the user does ──────────────────────────────────────────────────────────
 

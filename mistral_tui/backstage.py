@@ -59,9 +59,9 @@ SETTINGS = (Opened, Tuned, EngineChanged)
 """What is told when other settings, or another model, are in effect."""
 
 
-async def connect() -> tuple[EngineClient, AsyncStore]:
-    """The engine process (not started yet) and the conversations of this machine."""
-    client = LocalEngine(paths.log_dir() / "engine.log")
+async def connect(ranks: int = 1) -> tuple[EngineClient, AsyncStore]:
+    """The engine's processes (not started yet) and the conversations of this machine."""
+    client = LocalEngine(paths.log_dir() / "engine.log", ranks=ranks)
     return client, await AsyncStore.open(paths.database_path())
 
 

@@ -22,6 +22,9 @@ class ModelChoice:
     attention: str = "auto"
     lora: str = ""
     instruct: bool = True
+    ranks: int = 1
+    """Processes to start for it, one to a GPU."""
+    pipeline: bool = False
 
     def filled(self, values: Mapping[str, object]) -> ModelChoice:
         """With the values of the config where nothing was said."""
@@ -53,6 +56,7 @@ class ModelChoice:
             attention=self.attention,
             lora=self.lora,
             fetch=fetch,
+            parallel="pipeline" if self.pipeline else "auto",
         )
 
 

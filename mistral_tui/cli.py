@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Options of the chat that take no value; every other option takes one.
 _FLAGS = {
     "--continue", "-c", "--json", "--version", "--help", "-h", "--instruct", "--no-instruct",
-    "--in-place", "--stdio", "--whole",
+    "--in-place", "--stdio", "--whole", "--pipeline",
 }  # fmt: skip
 
 app = typer.Typer(
@@ -136,6 +136,8 @@ def chat(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = None,
+    ranks: options.Ranks = None,
+    pipeline: options.Pipeline = False,
     continue_: Annotated[
         bool, typer.Option("--continue", "-c", help="Reopen the latest conversation.")
     ] = False,
@@ -171,7 +173,10 @@ def chat(
         seed=seed,
     )
     check(sampling)
-    choice = choose(model, device, dtype, threads, attention, lora, instruct=instruct)
+    choice = choose(
+        model, device, dtype, threads, attention, lora,
+        instruct=instruct, ranks=ranks, pipeline=pipeline,
+    )  # fmt: skip
     said = tool_options.given(tools, tool_choice)
     if prompt is not None:
         headless_only = (said, allow_tool, tool_result)
@@ -204,13 +209,15 @@ def demo(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = None,
+    ranks: options.Ranks = None,
+    pipeline: options.Pipeline = False,
     as_json: options.Json = False,
 ) -> None:
     """Continue three fixed prompts as one batch: a quick look at whether a model works."""
     from mistral_tui import oneshot
     from mistral_tui.choices import SamplingChoice
 
-    choice = choose(model, device, dtype, threads, attention, lora)
+    choice = choose(model, device, dtype, threads, attention, lora, ranks=ranks, pipeline=pipeline)
     sampling = SamplingChoice(temperature=temperature, max_tokens=max_tokens, seed=seed)
     check(sampling)
     run(lambda choice: oneshot.Demo(choice, sampling, as_json), choice)

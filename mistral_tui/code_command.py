@@ -35,6 +35,8 @@ def code(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = None,
+    ranks: options.Ranks = None,
+    pipeline: options.Pipeline = False,
     continue_: Annotated[
         bool, typer.Option("--continue", "-c", help="Reopen the latest conversation.")
     ] = False,
@@ -54,7 +56,7 @@ def code(
     if preset and preset not in presets:
         usage(f"There is no preset {utf8(preset)!r}; there are {', '.join(presets)}.")
     open_chat(
-        choose(model, device, dtype, threads, attention, lora),
+        choose(model, device, dtype, threads, attention, lora, ranks=ranks, pipeline=pipeline),
         sampling=sampling,
         system_prompt=utf8(system),
         reopen=continue_,

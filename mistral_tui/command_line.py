@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mistral_tui.launch import STARTER, check_folder, fail, last_model, resolve
+from mistral_tui.launch import STARTER, check_folder, fail, last_model, resolve, usage
 
 if TYPE_CHECKING:
     from mistral_tui import headless
     from mistral_tui.choices import ModelChoice, SamplingChoice
     from mistral_tui.config.file import Config
+
+_MOST_RANKS = 64
 
 
 def check(sampling: SamplingChoice) -> None:
@@ -36,9 +38,14 @@ def choose(
     lora: str,
     *,
     instruct: bool = True,
+    ranks: int | None = None,
+    pipeline: bool = False,
 ) -> ModelChoice:
     """The model that the options name."""
     from mistral_tui.choices import ModelChoice
+
+    if ranks is not None:
+        check_ranks(ranks)
 
     return ModelChoice(
         resolve(model),
@@ -48,7 +55,19 @@ def choose(
         attention=attention,
         lora=str(Path(utf8(lora)).expanduser().absolute()) if lora else "",
         instruct=instruct,
+        ranks=ranks or 1,
+        pipeline=pipeline,
     )
+
+
+def check_ranks(ranks: int) -> None:
+    """A number of ranks that cannot be is said before anything is started."""
+    import os
+
+    if not 1 <= ranks <= _MOST_RANKS:
+        usage(f"--ranks {ranks} cannot be; give a number from 1 to {_MOST_RANKS}.")
+    if ranks > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+        usage("torchrun starts the ranks already; leave --ranks out.")
 
 
 def config() -> Config:
@@ -80,7 +99,7 @@ def run(job: Callable[[ModelChoice], headless.Job], choice: ModelChoice) -> NoRe
         log = paths.log_dir() / "engine.log"
     except paths.FolderError as error:
         fail(str(error))
-    sys.exit(headless.run(job(choice), log))
+    sys.exit(headless.run(job(choice), log, ranks=choice.ranks))
 
 
 def piped() -> str:

@@ -116,7 +116,7 @@ class Session:
                     await self._store.set_setting("last_model", self.choice.model)
                 case Failed():
                     lost = event.kind == "worker_lost"
-                    self._engine_is("lost" if lost else "failed", event.sentence)
+                    self._engine_is("lost" if lost else "failed", event.sentence, event.detail)
                     return
         if self.waiting and not self.answering:
             await self._answer()
@@ -124,12 +124,15 @@ class Session:
     def check_engine(self) -> None:
         """Notice an engine that died while it had nothing to do."""
         if self.engine == "ready" and not self.answering and not self._client.alive:
-            self._engine_is("lost", "The engine stopped by itself.")
+            lost = self._client.lost()
+            self._engine_is("lost", lost.sentence, lost.detail)
 
-    def _engine_is(self, state: EngineState, sentence: str = "") -> None:
+    def _engine_is(self, state: EngineState, sentence: str = "", detail: str = "") -> None:
         self.engine = state
         self.trouble = sentence
-        self._tell(EngineChanged(state, sentence, self.card if state == "ready" else None))
+        card = self.card if state == "ready" else None
+        final = state == "lost" and not self._client.can_restart
+        self._tell(EngineChanged(state, sentence, card, detail, final))
 
     # ── conversations ───────────────────────────────────────────────────────────────
 
@@ -392,7 +395,7 @@ class Session:
         if last.kind == "worker_lost":
             self.waiting = not answered
             if self.engine == "ready":  # else it is being restarted
-                self._engine_is("lost", last.sentence)
+                self._engine_is("lost", last.sentence, last.detail)
             return
         if not answered:  # asked again with the next message, it might fail again, for ever
             await self.take_back()

@@ -67,7 +67,7 @@ def _machine(machine: Machine) -> list[str]:
     lines = []
     for (name, total), alike in groupby(machine.gpus, key=lambda gpu: (gpu.name, gpu.total)):
         free = [gpu.free for gpu in alike]
-        lines.append(f"{len(free)} × {name}, {_gib(total)}, {_gib(min(free))} free")
+        lines.append(f"{len(free)} × {one_line(name, 32)}, {_gib(total)}, {_gib(min(free))} free")
     cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
     memory = f"memory {_gib(machine.memory)}, {_gib(machine.available)} available; {cores}"
     return [f"This machine: {line}" for line in (*(lines or ["no NVIDIA GPU"]), memory)]
@@ -116,7 +116,7 @@ def _legend(judged: Judged) -> str:
         f"GiB on each rank, which has a GPU of its own{several}. KV CACHE: one conversation of "
         f"{judged.tokens:,} tokens; code suggestions keep a second one. WORK: "
         f"{_gib(WORK['cuda'])} on a GPU, {_gib(WORK['cpu'])} on a CPU and the attention's mask: "
-        "an assumption, not measured."
+        "assumed, not measured on a GPU."
     )
 
 

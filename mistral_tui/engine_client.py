@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -29,11 +28,16 @@ from inference.api import (
     Shutdown,
     Unloaded,
 )
+from inference.errors import RankLost
+from inference.parallel.lifeline import SILENCE_SECONDS as _LOST_SECONDS
+from mistral_tui.rank_processes import RankProcesses, how_it_ended
 
 _LOG_BYTES = 1 << 20
 _LOG_KEPT = 3
 _QUIT_SECONDS = 1.0
 _SILENCE_SECONDS = 5.0
+_RANK_SECONDS = 3.5
+_WATCH_SECONDS = 0.5
 _LAST = (Finished, BatchFinished, Failed, Counted, Ready, Unloaded)
 
 
@@ -66,23 +70,44 @@ class EngineClient(Protocol):
         """Seconds since the engine last gave a sign of life, beyond what is usual; else 0."""
         ...
 
+    @property
+    def silent_who(self) -> str:
+        """Whose silence that is: `engine`, or a rank."""
+        ...
+
+    @property
+    def can_restart(self) -> bool:
+        """Whether `start` can bring a lost engine back."""
+        ...
+
+    def lost(self, request_id: int = 0) -> Failed:
+        """Why there is no engine any more."""
+        ...
+
     async def close(self) -> None:
         """End the engine."""
         ...
 
 
 class LocalEngine:
-    """The engine process on this machine, at the other end of a socket pair."""
+    """The engine process on this machine, at the other end of a socket pair; with several `ranks`
+    it is the first of them. Under torchrun the others are not ours."""
 
-    def __init__(self, log_path: Path) -> None:
+    def __init__(self, log_path: Path, *, ranks: int = 1) -> None:
         self.log_path = log_path
+        self._ranks = RankProcesses(ranks, log_path, open_log)
+        self._together = ranks > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1
         self._ids = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         self._streams: dict[int, asyncio.Queue[Event]] = {}
         self._heard = self._looked = time.monotonic()
         self._trouble = ""  # why there is no engine, where its exit code does not say it
+        self._detail = ""  # and what a log says of it
+        self._loaded = False
+        self._silent_rank, self._rank_silence = 0, 0.0
 
     @property
     def alive(self) -> bool:
@@ -93,25 +118,35 @@ class LocalEngine:
         """Process id of the running engine."""
         return self._process.pid if self._process and self.alive else None
 
+    @property
+    def can_restart(self) -> bool:
+        return self._ranks.count > 1 or not self._together
+
     def next_id(self) -> int:
         return next(self._ids)
 
     async def start(self) -> None:
         await self.close()
-        self._trouble = ""
+        self._trouble = self._detail = ""
+        self._loaded = False
+        self._silent_rank, self._rank_silence = 0, 0.0
         try:
+            if self._ranks.count > 1:
+                self._ranks.start()
             ours = self._spawn()
         except OSError as error:
-            self._trouble = f"could not be started: {error.strerror}"
+            self._trouble = f"The engine could not be started: {error.strerror}."
             return
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._heard = time.monotonic()
         self._reading = asyncio.create_task(self._read(reader), name="engine events")
+        if self._together:
+            self._watching = asyncio.create_task(self._watch(), name="ranks")
 
     def _spawn(self) -> socket.socket:
         # From the main thread: Linux ties the child's end to the spawning thread.
         ours, theirs = socket.socketpair()
-        with theirs, _open_log(self.log_path) as log:
+        with theirs, open_log(self.log_path) as log:
             addresses = (str(theirs.fileno()), str(os.getpid()))
             self._process = subprocess.Popen(
                 # -P: a folder named `inference` where the user stands is not ours.
@@ -120,13 +155,14 @@ class LocalEngine:
                 stdout=log,
                 stderr=log,
                 pass_fds=(theirs.fileno(),),
+                env=self._ranks.environment(0) if self._ranks.count > 1 else None,
                 start_new_session=True,  # no signal and no output of it meets the terminal
             )
         return ours
 
     async def submit(self, request: Request) -> AsyncIterator[Event]:
         if self._writer is None:
-            yield self._lost(request.id)
+            yield self.lost(request.id)
             return
         stream: asyncio.Queue[Event] = asyncio.Queue()
         self._streams[request.id] = stream
@@ -147,13 +183,23 @@ class LocalEngine:
             self._writer.write(wire.encode(Cancel(self.next_id(), request_id)))
 
     def silent_for(self) -> float:
+        silence = self._silence()
+        if self.alive and silence > _SILENCE_SECONDS:
+            self._silent_rank = 0
+            return silence
+        return self._rank_silence if self.alive and self._rank_silence > _RANK_SECONDS else 0.0
+
+    def _silence(self) -> float:
         now = time.monotonic()
         # When this process itself was stopped or asleep, the engine is not to blame.
         if now - self._looked > _SILENCE_SECONDS:
             self._heard = now
         self._looked = now
-        silence = now - self._heard
-        return silence if self.alive and silence > _SILENCE_SECONDS else 0.0
+        return now - self._heard
+
+    @property
+    def silent_who(self) -> str:
+        return f"rank {self._silent_rank}" if self._together else "engine"
 
     async def close(self) -> None:
         if self._writer is not None:
@@ -161,9 +207,10 @@ class LocalEngine:
                 self._writer.write(wire.encode(Shutdown()))
                 self._writer.close()
             self._writer = None
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+        for task in (self._reading, self._watching):
+            if task is not None:
+                task.cancel()
+        self._reading = self._watching = None
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
             deadline = time.monotonic() + _QUIT_SECONDS
@@ -172,6 +219,7 @@ class LocalEngine:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        self._ranks.end()
         self._end_streams()
 
     def kill(self) -> None:
@@ -186,14 +234,18 @@ class LocalEngine:
                 event = wire.decode(await reader.readexactly(wire.body_length(header)))
                 self._heard = time.monotonic()
                 if isinstance(event, Heartbeat):
+                    self._silent_rank, self._rank_silence = event.rank, event.silent_s
                     continue
+                if isinstance(event, Failed) and event.kind == RankLost.kind:
+                    self._rank_lost(event)
+                self._loaded |= isinstance(event, Ready)
                 # No stream: a late event of something that is over. It is dropped.
                 if stream := self._streams.get(event.id):
                     stream.put_nowait(event)  # type: ignore[arg-type]
         except (asyncio.IncompleteReadError, OSError):
             pass
         except wire.WireError as error:
-            self._trouble = f"was ended: it sent {error}"
+            self._trouble = f"The engine was ended: it sent {error}."
             self.kill()
         if self._writer is not None:
             self._writer.close()
@@ -208,26 +260,45 @@ class LocalEngine:
                 self._process.kill()
         self._end_streams()
 
+    async def _watch(self) -> None:
+        """Notice what the engine cannot tell: that it hangs, or that a rank never got to it."""
+        while self.alive:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if self._trouble:  # the engine has said it
+                continue
+            if (ended := self._ranks.ended()) is not None:
+                rank, code = ended
+                self._trouble = f"Rank {rank} {how_it_ended(code)}."
+                self._detail = self._ranks.about(rank)
+                self.kill()
+            elif self._loaded and self._silence() > _LOST_SECONDS:
+                self._trouble = "Rank 0 gives no sign of life: it was stopped, or it hangs."
+                self.kill()
+
+    def _rank_lost(self, event: Failed) -> None:
+        """The engine says which rank is lost; how its process ended is known here if it is ours."""
+        self._trouble, self._detail = event.sentence, event.detail
+        ended = self._ranks.ended()
+        if ended is not None and ended[1] < 0:
+            self._trouble = f"Rank {ended[0]} {how_it_ended(ended[1])}."
+
     def _end_streams(self) -> None:
         for request_id, stream in list(self._streams.items()):
-            stream.put_nowait(self._lost(request_id))
+            stream.put_nowait(self.lost(request_id))
 
-    def _lost(self, request_id: int) -> Failed:
+    def lost(self, request_id: int = 0) -> Failed:
         code = self._process.poll() if self._process else None
-        if code is None or self._trouble:
-            why = self._trouble or "is not running"
-        elif code in (-signal.SIGKILL, -signal.SIGTERM):
-            why = "was killed (by someone, or for lack of memory)"
-        elif code < 0:
-            why = f"crashed ({signal.strsignal(-code)})"
+        if self._trouble:
+            why = self._trouble
+        elif code is None:
+            why = "The engine is not running."
         else:
-            why = f"ended by itself (code {code})"
-        return Failed(
-            request_id, "worker_lost", f"The engine {why}.", f"The engine's log: {self.log_path}"
-        )
+            why = f"{'Rank 0' if self._together else 'The engine'} {how_it_ended(code)}."
+        log = f"The engine's log: {self.log_path}"
+        return Failed(request_id, "worker_lost", why, self._detail or log)
 
 
-def _open_log(path: Path) -> IO[bytes]:
+def open_log(path: Path) -> IO[bytes]:
     """The log for appending; a full one is moved aside, the oldest one dropped."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,6 +77,8 @@ def fim(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     threads: options.Threads = None,
+    ranks: options.Ranks = None,
+    pipeline: options.Pipeline = False,
     as_json: options.Json = False,
 ) -> None:
     """Fill in the middle: print what belongs at a place in a file, or between a prefix and a
@@ -96,7 +98,7 @@ def fim(
     check(sampling)
     if candidates > 1 and temperature == 0:
         usage("Several --candidates need a --temperature above 0.")
-    choice = choose(model, device, dtype, threads, attention, lora)
+    choice = choose(model, device, dtype, threads, attention, lora, ranks=ranks, pipeline=pipeline)
     of_panel = where is not None or stdio
     settings = FimSettings()
     if of_panel:

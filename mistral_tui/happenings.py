@@ -129,11 +129,14 @@ class TakenBack:
 
 @dataclass(frozen=True, slots=True)
 class EngineChanged:
-    """The engine's state; the model's card where it is ready, else a sentence."""
+    """The engine's state; the model's card where it is ready, else a sentence, and what a log says
+    of it. `final`: it cannot be started again from here."""
 
     state: EngineState
     sentence: str = ""
     card: ModelCard | None = None
+    detail: str = ""
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

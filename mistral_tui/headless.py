@@ -79,13 +79,13 @@ class Job(Protocol):
         ...
 
 
-def run(job: Job, log_path: Path) -> int:
+def run(job: Job, log_path: Path, *, ranks: int = 1) -> int:
     """Do a job and return the exit code: 0 good, 1 failed (a sentence on stderr), 130
     interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a character that the locale lacks is a "?"
     try:
-        return asyncio.run(_run(job, LocalEngine(log_path)))
+        return asyncio.run(_run(job, LocalEngine(log_path, ranks=ranks)))
     except OSError as error:
         # No second complaint when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -37,6 +37,21 @@ Threads = Annotated[
     int | None,
     typer.Option(metavar="N", help="CPU threads of the engine. Default: all cores but one."),
 ]
+Ranks = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Hold the model together by N processes, a GPU each; with --device cpu they share "
+        "the CPU.",
+    ),
+]
+Pipeline = Annotated[
+    bool,
+    typer.Option(
+        "--pipeline",
+        help="Several ranks: share out layers. Default: each layer, where its heads allow it.",
+    ),
+]
 Attention = Annotated[
     str,
     typer.Option(

@@ -29,7 +29,7 @@ from mistral_tui.happenings import (
 )
 from mistral_tui.history.schema import Message, Status
 from mistral_tui.history.tree import Siblings
-from mistral_tui.sanitize import one_line
+from mistral_tui.sanitize import one_line, sanitize
 from mistral_tui.widgets.call_entry import CallEntry
 from mistral_tui.widgets.entry import TranscriptItem
 from mistral_tui.widgets.status import StatusLine
@@ -219,10 +219,24 @@ class Presenter:
                 self.no_model("The model cannot be used", event.sentence, wrong=True)
                 if self._screen.has_class("talking"):
                     self.note(event.sentence)
+            case "lost" if event.final:
+                self._leave(event)
             case "lost":
                 ending = f"Nothing of the conversation is lost. {key_of('restart')} restarts it."
                 self.no_model("The engine stopped", f"{event.sentence} {ending}", wrong=True)
                 self.note(f"{event.sentence} {ending}")
+                self._quote(event.detail)
+
+    def _quote(self, detail: str) -> None:
+        """What a log says, below what went wrong."""
+        if detail and self._screen.has_class("talking"):
+            self._transcript.add(f"note-{time.monotonic_ns()}", "note", sanitize(detail))
+
+    def _leave(self, event: EngineChanged) -> None:
+        """Without its engine, and with no way to start it again, the app is over."""
+        said = f"mistral-tui: {event.sentence}\n{event.detail}".rstrip()
+        kept = "The conversation is kept; mistral-tui --continue opens it."
+        self._screen.app.exit(1, return_code=1, message=f"{sanitize(said)}\n{kept}")
 
     def _show_card(self, card: ModelCard) -> None:
         self._card = card

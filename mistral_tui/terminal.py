@@ -163,7 +163,8 @@ class Guard:
                 app.exit(128 + signal.SIGHUP)
                 return
             if os.getppid() != self._parent:
-                app.exit(128 + signal.SIGTERM)
+                _leave_to_the_shell(app)
+                app.exit(128 + signal.SIGTERM, message="mistral-tui: torchrun has ended.")
                 return
             if size is not None and now != size:
                 signal.raise_signal(signal.SIGWINCH)
@@ -180,6 +181,14 @@ def _refuse_to_stop(app: App[int]) -> None:
         severity="warning",
         markup=False,
     )
+
+
+def _leave_to_the_shell(app: App[int]) -> None:
+    """Where torchrun was killed its shell has the terminal's modes as it wants them by now; those
+    that Textual would bring back are older."""
+    with contextlib.suppress(*_GONE):
+        if termios.tcgetattr(0)[3] & termios.ISIG and app._driver is not None:
+            setattr(app._driver, "attrs_before", None)  # noqa: B010
 
 
 def _let_go() -> None:

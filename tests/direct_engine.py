@@ -50,6 +50,12 @@ class DirectEngine:
     def cancel(self, request_id: int) -> None:
         self._cancelled.add(request_id)
 
+    silent_who = "engine"
+    can_restart = True
+
+    def lost(self, request_id: int = 0) -> Failed:
+        return Failed(request_id, "worker_lost", "It is gone.")
+
     def silent_for(self) -> float:
         return 0.0
 

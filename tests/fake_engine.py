@@ -211,6 +211,12 @@ class FakeEngine:
     def cancel(self, request_id: int) -> None:
         self.cancelled.add(request_id)
 
+    silent_who = "engine"
+    can_restart = True
+
+    def lost(self, request_id: int = 0) -> Failed:
+        return Failed(request_id, "worker_lost", LOST)
+
     def silent_for(self) -> float:
         return self.silence
 

@@ -54,6 +54,11 @@ def leader(
     return _leader
 
 
+def joined() -> Leader | None:
+    """What `leader` has found before, if it has."""
+    return _leader
+
+
 def _gather(
     ranks: Ranks, lost: Callable[[Loss], None] | None, waiting: Callable[[list[int]], None]
 ) -> Leader:

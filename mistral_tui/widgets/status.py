@@ -37,6 +37,7 @@ class Status:
     context: int = 0
     cache: int = 0
     silent: float = 0.0
+    silent_who: str = "engine"
     tools: int = 0  # that the model may call
 
 
@@ -107,7 +108,7 @@ class StatusLine(Widget):
     def _state(self) -> Content:
         s = self.status
         if s.silent:
-            return Content.styled(f"▲ engine silent for {s.silent:.0f} s", "$text-warning")
+            return Content.styled(f"▲ {s.silent_who} silent for {s.silent:.0f} s", "$text-warning")
         match s.engine:
             case "loading" if s.total:
                 share = f"{min(1.0, s.done / s.total):.0%} of {s.total / 1e6:,.0f} MB"

@@ -213,7 +213,7 @@ async def test_an_error_shows_itself_wherever_the_user_reads() -> None:
         await ask(pilot, "go")
         await pilot.press("pageup", "pageup")
         engine.die()
-        await wait_until(pilot, lambda: "▎ restarts it." in screen_text(app))
+        await wait_until(pilot, lambda: "Ctrl+R restarts it." in screen_text(app))
         await wait_until(pilot, lambda: "Ctrl+End" not in screen_text(app))
 
 

@@ -251,6 +251,12 @@ class Fake:
 
     def cancel(self, request_id: int) -> None: ...
 
+    silent_who = "engine"
+    can_restart = True
+
+    def lost(self, request_id: int = 0) -> Failed:
+        return Failed(request_id, "worker_lost", SENTENCE)
+
     def silent_for(self) -> float:
         return 0.0
 
@@ -373,7 +379,7 @@ def with_fake(env: dict[str, str], text: str, **how: Any) -> tuple[int, bytes, s
     code = (
         "import sys; sys.path[:0] = sys.argv[1:3]\n"
         "import test_headless as t\n"
-        "t.headless.LocalEngine = lambda log: t.Fake([sys.argv[3]])\n"
+        "t.headless.LocalEngine = lambda log, **_: t.Fake([sys.argv[3]])\n"
         "ask = t.Ask(t.ModelChoice('m'), 'x', t.SamplingChoice())\n"
         "sys.exit(t.headless.run(ask, t.Path('log')))\n"
     )

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
-from inference import generation, lora
+from inference import lora
 from inference.adapter import Adapter
 from inference.generation import decode_rows
 from inference.linear import Linear, LoraPair

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 import hf
 import tiny
 from inference.config import ModelConfig
+from inference.devices import pick_device, pick_dtype
 from inference.errors import CheckpointError, InferenceError, SettingError, TokenizerError
 from inference.folder import inspect_folder
-from inference.devices import pick_device, pick_dtype
 from inference.loading import load_engine
 from inference.transformer import Transformer
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from inference import generation
 from inference.api import SamplingParams
 from inference.errors import ContextFull, RequestError, SettingError
 from inference.generation import decode, decode_rows, generate, prefill

@@ -17,7 +17,7 @@ import pytest
 
 import tiny
 from engine_bench import HELLO, failed, gone
-from inference import wire, worker
+from inference import wire
 from inference.api import (
     Cancel,
     CountTokens,
@@ -28,6 +28,7 @@ from inference.api import (
     Request,
     Shutdown,
 )
+from inference.errors import explain
 from mistral_tui import engine_client
 from mistral_tui.engine_client import LocalEngine
 
@@ -140,9 +141,9 @@ async def test_nonsense_from_the_engine_ends_it_with_a_sentence(
 def test_the_log_is_rotated_and_three_old_ones_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "engine.log"
     for n in range(8):
-        with engine_client._open_log(path) as log:
+        with engine_client.open_log(path) as log:
             log.write(str(n).encode() * ((1 << 20) + 1))
-    with engine_client._open_log(path) as log:
+    with engine_client.open_log(path) as log:
         log.write(b"new")
     names = {file.name: file.read_bytes()[:1] for file in path.parent.iterdir()}
     assert names == {

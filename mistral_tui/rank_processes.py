@@ -1,0 +1,104 @@
+"""The processes of ranks 1, 2 … that this program starts itself, beside the engine's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from inference.parallel.lifeline import last_lines
+from inference.parallel.ranks import RENDEZVOUS
+
+
+class RankProcesses:
+    """`count` ranks on this machine, the engine process being rank 0."""
+
+    def __init__(self, count: int, log_path: Path, open_log: Callable[[Path], IO[bytes]]) -> None:
+        self.count = count
+        self._log_path = log_path
+        self._open_log = open_log
+        self._folder = ""
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._begins: dict[int, int] = {}  # of this run in each log
+
+    def log(self, rank: int) -> Path:
+        """Where a rank's log is."""
+        return rank_log(self._log_path, rank)
+
+    def environment(self, rank: int) -> dict[str, str]:
+        """The variables that tell a process which rank it is."""
+        said = {"RANK": rank, "LOCAL_RANK": rank}
+        said |= {"WORLD_SIZE": self.count, "LOCAL_WORLD_SIZE": self.count}
+        meet = {RENDEZVOUS: str(Path(self._folder) / "ranks")}
+        return os.environ | {name: str(value) for name, value in said.items()} | meet
+
+    def start(self) -> None:
+        """Start all but rank 0, from the main thread: Linux ties their end to it.
+
+        Raises:
+            OSError: one could not be started; then none is.
+        """
+        self.end()
+        self._folder = tempfile.mkdtemp(prefix="mistral-tui-")
+        try:
+            for rank in range(1, self.count):
+                with self._open_log(self.log(rank)) as log:
+                    self._begins[rank] = os.fstat(log.fileno()).st_size
+                    self._processes[rank] = subprocess.Popen(
+                        [sys.executable, "-P", "-m", "inference.parallel.rank",
+                         str(os.getpid()), str(self.log(rank))],
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        env=self.environment(rank),
+                        start_new_session=True,
+                    )  # fmt: skip
+        except OSError:
+            self.end()
+            raise
+
+    def ended(self) -> tuple[int, int] | None:
+        """(rank, exit code) of the first one that has ended, if any has."""
+        for rank, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                return rank, code
+        return None
+
+    def about(self, rank: int) -> str:
+        """What the end of a rank's log says, and where the log is."""
+        log = self.log(rank)
+        tail = last_lines(log, self._begins.get(rank, 0))
+        return "\n".join(filter(None, (tail, f"The log of rank {rank}: {log}")))
+
+    def end(self) -> None:
+        """End those that still run: without rank 0 they have nothing to do."""
+        for process in self._processes.values():
+            with contextlib.suppress(OSError):
+                process.kill()  # a stopped one would not hear of anything else
+        for process in self._processes.values():
+            process.wait()
+        self._processes.clear()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = ""
+
+
+def rank_log(log_path: Path, rank: int) -> Path:
+    """The log of a rank, beside the engine's."""
+    return log_path if rank == 0 else log_path.with_name(f"{log_path.stem}-rank{rank}.log")
+
+
+def how_it_ended(code: int) -> str:
+    """What became of a process, as the end of a sentence."""
+    if code in (-signal.SIGKILL, -signal.SIGTERM):
+        return "was killed (by someone, or for lack of memory)"
+    if code < 0:
+        return f"crashed ({signal.strsignal(-code)})"
+    return f"ended by itself (code {code})"

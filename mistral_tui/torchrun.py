@@ -1,0 +1,81 @@
+"""`torchrun --no-python mistral-tui …`: rank 0 is the program that the user sees, and every other
+rank a part of its engine that writes to a log only."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import time
+from pathlib import Path
+
+_WITH_ENGINE = ("chat", "code", "demo", "fim")
+_HELP = ("--help", "-h", "--version")
+_STALE_SECONDS = 86_400
+
+
+def enter(args: list[str]) -> None:
+    """Come back on rank 0; on any other rank be that rank to the end of the process."""
+    from inference.errors import SettingError
+    from inference.parallel.ranks import from_environment
+    from mistral_tui import launch, paths
+
+    try:
+        ranks = from_environment()
+        logs = paths.log_dir()
+    except (SettingError, paths.FolderError) as error:
+        launch.fail(str(error))
+    # Local ranks share their parent; so they know each other without a word.
+    left = logs / f"torchrun-{os.getppid()}.left"
+    if ranks.rank == 0:
+        _forget_old(logs, left)
+        atexit.register(_leave, left)
+        return
+    from mistral_tui.rank_processes import rank_log
+
+    log_path = rank_log(logs / "engine.log", ranks.rank)
+    _take_log(log_path)
+    if not _needs_engine(args):
+        os._exit(0)
+    from inference.parallel import rank
+
+    rank.run(ranks, os.getppid(), log_path, left.exists)
+
+
+def _needs_engine(args: list[str]) -> bool:
+    """Whether rank 0 will start an engine for these arguments (if they make sense)."""
+    from mistral_tui import launch
+
+    if launch.is_plain(args):
+        return True
+    from mistral_tui.cli import with_command
+
+    return with_command(args)[0] in _WITH_ENGINE and not any(word in _HELP for word in args)
+
+
+def _take_log(path: Path) -> None:
+    """Let all output of this process go to its log, from the first line on."""
+    from mistral_tui.engine_client import open_log
+
+    with open_log(path) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+def _leave(mark: Path) -> None:
+    """Tell ranks that wait for an engine that there will be none; those that have met it have
+    left with it."""
+    with contextlib.suppress(OSError):
+        mark.touch()
+
+
+def _forget_old(folder: Path, mark: Path) -> None:
+    """Marks of earlier runs."""
+    with contextlib.suppress(OSError):
+        mark.unlink(missing_ok=True)
+        for old in folder.glob("torchrun-*.left"):
+            if time.time() - old.stat().st_mtime > _STALE_SECONDS:
+                old.unlink(missing_ok=True)
