@@ -140,11 +140,11 @@ class ChatApp(CodeActions):
             importlib.import_module, "mistral_tui.backstage"
         )
         try:
-            self.client, self.store = await (
-                self._connect or partial(rest.connect, self._choice.ranks)
-            )()
             config = await asyncio.to_thread(rest.load_config)
-            model = self._choice.model
+            choice = self._choice.filled(config.values)
+            connect = self._connect or partial(rest.connect, choice.ranks or 1)
+            self.client, self.store = await connect()
+            model = choice.model
             if not model:
                 named = str(config.values.get("model", ""))
                 last = named or await self.store.get_setting("last_model", STARTER)
@@ -157,7 +157,7 @@ class ChatApp(CodeActions):
             self.client,
             self.happened,
             config=config,
-            choice=replace(self._choice.filled(config.values), model=model),
+            choice=replace(choice, model=model),
             sampling=self._sampling,
             system_prompt=self._system_prompt,
             tools=self._tools,

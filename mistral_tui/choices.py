@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -22,8 +23,8 @@ class ModelChoice:
     attention: str = "auto"
     lora: str = ""
     instruct: bool = True
-    ranks: int = 1
-    """Processes to start for it, one to a GPU."""
+    ranks: int | None = None
+    """Processes to start for it, one to a GPU; None: nothing was said."""
     pipeline: bool = False
 
     def filled(self, values: Mapping[str, object]) -> ModelChoice:
@@ -32,6 +33,8 @@ class ModelChoice:
         given = {k: values[k] for k in open_ if k in values and getattr(self, k) == "auto"}
         if self.threads is None and "threads" in values:
             given["threads"] = values["threads"]
+        if self.ranks is None and "ranks" in values and "TORCHELASTIC_RUN_ID" not in os.environ:
+            given["ranks"] = values["ranks"]
         if self.instruct and "instruct" in values:
             given["instruct"] = values["instruct"]
         return replace(self, **given)  # type: ignore[arg-type]

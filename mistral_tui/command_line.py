@@ -55,7 +55,7 @@ def choose(
         attention=attention,
         lora=str(Path(utf8(lora)).expanduser().absolute()) if lora else "",
         instruct=instruct,
-        ranks=ranks or 1,
+        ranks=ranks,
         pipeline=pipeline,
     )
 
@@ -99,7 +99,7 @@ def run(job: Callable[[ModelChoice], headless.Job], choice: ModelChoice) -> NoRe
         log = paths.log_dir() / "engine.log"
     except paths.FolderError as error:
         fail(str(error))
-    sys.exit(headless.run(job(choice), log, ranks=choice.ranks))
+    sys.exit(headless.run(job(choice), log, ranks=choice.ranks or 1))
 
 
 def piped() -> str:

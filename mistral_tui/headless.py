@@ -293,6 +293,8 @@ def model(card: ModelCard) -> dict[str, object]:
         "path": card.path,
         "dtype": card.dtype,
         "device": card.device,
+        "ranks": card.ranks,
+        "parallel": card.parallel,
         "threads": card.threads,
         "fingerprint": card.fingerprint,
         "attention": card.attention,

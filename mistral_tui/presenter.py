@@ -242,6 +242,7 @@ class Presenter:
         self._card = card
         self._welcome.show_card(card)
         shape = f"{_SHORT_DTYPES.get(card.dtype, card.dtype)} {card.device}"
+        shape += f" ×{card.ranks}" if card.ranks > 1 else ""
         self._status.show(model=card.name, shape=shape, context=card.context)
 
     def _talking(self, talking: bool) -> None:

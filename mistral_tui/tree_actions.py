@@ -227,7 +227,8 @@ class TreeActions(Reading):
                 ("Tokenizer", card.tokenizer),
                 (
                     "Runs on",
-                    f"{card.device}, {card.dtype}, {card.attention}; {card.threads} CPU threads",
+                    f"{card.device}, {card.dtype}, {card.attention}; {card.threads} CPU threads"
+                    + (f"; {card.ranks} ranks, {card.parallel}" if card.ranks > 1 else ""),
                 ),
                 *([("Adapter", card.adapter)] if card.adapter else []),
                 *(("Note", note) for note in card.notes),

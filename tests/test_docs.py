@@ -13,6 +13,7 @@ README = (ROOT / "README.md").read_text()
 FOLDERS = (
     "inference",
     "inference/constrained",
+    "inference/parallel",
     "mistral_tui",
     *(f"mistral_tui/{n}" for n in ("code", "config", "history", "tools", "widgets/code")),
 )

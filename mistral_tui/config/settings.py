@@ -94,6 +94,11 @@ SETTINGS: tuple[Setting, ...] = (
         example=4, low=1, high=1024,
     ),
     Setting(
+        "ranks", "engine", "whole",
+        "Processes that hold the model together, a GPU each; torchrun has its own say.", "1",
+        example=2, low=1, high=64,
+    ),
+    Setting(
         "attention", "engine", "word", "What computes attention; xformers needs CUDA.",
         "auto (xformers where it works)",
         example="sdpa", default="auto", words=("auto", "sdpa", "xformers"),

@@ -50,6 +50,8 @@ class Welcome(Container):
         if 0 < shape.n_active_params < shape.n_params:
             shown += f" ({_count(shape.n_active_params)} active)"
         details = f"{shown} · {one_line(card.dtype)} on {one_line(card.device)}"
+        if card.ranks > 1:
+            details += f" · {card.ranks} ranks ({one_line(card.parallel)})"
         details += f" · context {card.context:,}"
         self._model(card.name, details)
         said = [card.notice, *card.notes]

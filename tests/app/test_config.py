@@ -89,7 +89,7 @@ def test_a_range_is_the_engine_s(setting: Setting, data: st.DataObject) -> None:
 
 def test_the_words_are_the_engine_s() -> None:
     from inference.attention import BACKENDS
-    from inference.loading import _DTYPES, _MOST_THREADS
+    from inference.devices import _DTYPES, _MOST_THREADS
 
     assert all(taken(BY_KEY["dtype"], name) for name in _DTYPES)
     assert {"auto", *_DTYPES} >= set(BY_KEY["dtype"].words)
@@ -101,7 +101,7 @@ def test_the_words_are_the_engine_s() -> None:
 
 def test_the_sampling_settings_and_defaults_are_those_of_the_command_line() -> None:
     assert {s.key for s in SAMPLING} == set(SamplingChoice.__slots__)
-    for key in ("device", "dtype", "threads", "attention", "instruct"):
+    for key in ("device", "dtype", "threads", "ranks", "attention", "instruct"):
         assert BY_KEY[key].default == getattr(ModelChoice("x"), key)
     assert len(BY_KEY) == len(SETTINGS)
     for setting in SETTINGS:
@@ -397,7 +397,7 @@ def test_the_nearest_setting_applies_and_says_where_it_came_from(tmp_path: Path)
             for key in (*of_section("code"), "max_tokens",
                         "system_prompt", "safe_prompt", "model", "instruct", "tools",
                             "tool_choice", "tool_rounds", "tool_timeout", "tool_modules",
-                        "device", "dtype", "threads", "attention", "theme")
+                        "device", "dtype", "threads", "ranks", "attention", "theme")
         },
     }  # fmt: skip
     assert chosen(now) == SamplingChoice(temperature=0.9, top_p=0.7, min_p=0.05, top_k=3, seed=5)

@@ -44,6 +44,8 @@ MODEL = [
     "path",
     "dtype",
     "device",
+    "ranks",
+    "parallel",
     "threads",
     "fingerprint",
     "attention",
