@@ -33,10 +33,9 @@ def open_chat(
     tools: ToolsChoice = ToolsChoice(),  # noqa: B008 (frozen)
     code: tuple[str, ...] | None = None,
     preset: str = "",
-    guarded: bool = False,
 ) -> NoReturn:
-    """The chat, until the user leaves it; `code`: with these files in the code panel; `guarded`:
-    whoever dies, the terminal is left whole (as always under torchrun)."""
+    """The chat, until the user leaves it; `code`: with these files in the code panel. With several
+    ranks the terminal is left whole whoever dies."""
     torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if torchrun:
         from mistral_tui import terminal
@@ -50,7 +49,7 @@ def open_chat(
         # Textual draws on standard error: `2>file` must not swallow the screen.
         setattr(sys, "__stderr__", sys.__stdout__)  # noqa: B010
     guard = None
-    if guarded or torchrun:
+    if torchrun or (choice.ranks or 1) > 1:
         from mistral_tui import terminal
 
         guard = terminal.guard()

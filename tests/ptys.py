@@ -242,7 +242,12 @@ class Pty:
         )
 
     def wait_until(
-        self, true: Callable[[], object], what: str = "it", seconds: float = 30, *, over: bool = False
+        self,
+        true: Callable[[], object],
+        what: str = "it",
+        seconds: float = 30,
+        *,
+        over: bool = False,
     ) -> str:
         """Until `true()`; the screen's text. Fails at once if the command ends before, unless
         `over`: it may."""
@@ -299,10 +304,11 @@ class Pty:
             if not folder.name.isdigit() or folder.name == str(self._shell.pid):
                 continue
             with contextlib.suppress(OSError):
-                if f"{_MARK}={self._mark}".encode() in (folder / "environ").read_bytes():
-                    line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                    if all(word in line for word in words):
-                        found[int(folder.name)] = line
+                if f"{_MARK}={self._mark}".encode() not in (folder / "environ").read_bytes():
+                    continue
+                line = (folder / "cmdline").read_text(errors="replace").replace("\0", " ").strip()
+                if all(word in line for word in words):
+                    found[int(folder.name)] = line
         return found
 
     def children(self, pid: int | None = None) -> list[int]:

@@ -65,6 +65,8 @@ class ModelsScreen(ModalScreen[str | None]):
         for number, model in enumerate(good):
             self._paths[str(number)] = model.path
             shown.add_option(Option(_line(model, model.path == self._current), id=str(number)))
+            if number == 0 or model.path == self._current:
+                shown.highlighted = number
         if not good:
             shown.add_option(Option("None found: start with `mistral-tui FOLDER`.", disabled=True))
         shown.focus()

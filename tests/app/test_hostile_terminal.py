@@ -20,6 +20,7 @@ import pyte
 import pytest
 
 from hostile_corpus import CORPUS, MARK
+from ptys import UNKNOWN, check_restored
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from terminal import Terminal
@@ -35,8 +36,6 @@ BAD = re.compile(
     "[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069"
     "\u2028\u2029\ufeff\U000e0000-\U000e007f]"
 )
-MODES = {"?1049": False, "?25": True, "?1000": False, "?1003": False, "?1006": False,
-         "?2004": False, "?1004": False, "?7": True}  # fmt: skip
 
 
 @contextmanager
@@ -62,13 +61,6 @@ def check_bytes(output: bytes) -> str:
     return text
 
 
-def check_restored(output: bytes) -> None:
-    """The terminal is left as it was found."""
-    last = {name: state for name, state in re.findall(r"\x1b\[(\?\d+)([hl])", output.decode())}
-    for mode, on in MODES.items():
-        assert last.get(mode) == ("h" if on else "l"), mode
-
-
 def drawn(
     output: bytes, size: tuple[int, int], before: Sequence[tuple[int, tuple[int, int]]] = ()
 ) -> list[str]:
@@ -78,8 +70,7 @@ def drawn(
     begin = 0
     for end, (width, height) in (*before, (len(output), size)):
         screen.resize(height, width)
-        # The emulator does not know these two kinds and would draw them.
-        stream.feed(re.sub(rb"\x1b\[[<>]\d*u|\x1b\[\?\d+\$p", b"", output[begin:end]))
+        stream.feed(UNKNOWN.sub(b"", output[begin:end]))
         begin = end
     rows, columns = range(screen.lines), range(screen.columns)
     return ["".join(screen.buffer[y][x].data for x in columns) for y in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from mistral_tui.history.store import AsyncStore
 
 folder = Path(sys.argv[1])
 
-async def connect():
+async def connect(*_):
     engine = FakeEngine([Reply(["one ", "two"])] * 9, [Load(card=card(name="Fake-7B"))])
     return engine, await AsyncStore.open(folder / "c.db")
 
@@ -33,7 +34,8 @@ backstage.connect = connect
 launch.check_folder = lambda *_: None
 try:
     launch.open_chat(
-        ModelChoice("some/folder"), sampling=SamplingChoice(), guarded="guarded" in sys.argv
+        ModelChoice("some/folder", ranks=2 if "guarded" in sys.argv else 1),
+        sampling=SamplingChoice(),
     )
 except SystemExit as end:
     (folder / "code").write_text(str(end.code))
@@ -54,9 +56,10 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {f"MISTRAL_TUI_{name}": str(tmp_path / name) for name in ("STATE", "CONFIG")}
 
 
-def ui(terminal: ptys.Pty) -> int:
-    """The process that draws, whoever started it."""
-    return min(terminal.processes("chat.py", "guarded") or terminal.children())
+def rank0(terminal: ptys.Pty) -> int:
+    """The process that draws, below torchrun."""
+    (pid,) = terminal.children()
+    return pid
 
 
 def wait_gone(terminal: ptys.Pty) -> None:
@@ -102,6 +105,37 @@ def test_a_plain_start_is_not_guarded(chat: list[str], env: dict[str, str]) -> N
         terminal.check_restored()
 
 
+def test_a_plain_start_does_not_even_import_it() -> None:
+    code = (
+        "import sys, mistral_tui.launch, mistral_tui.app, mistral_tui.backstage\n"
+        "sys.exit('mistral_tui.terminal' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ptys.ROOT).returncode == 0
+
+
+def test_what_is_started_by_the_chat_does_not_hold_up_the_restoring(tmp_path: Path) -> None:
+    # A child outlives its parent, which dies with the terminal taken.
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import os, subprocess, tty\n"
+        "from mistral_tui import terminal\n"
+        "guard = terminal.guard()\n"
+        "guard._say(b'+')\n"
+        "tty.setraw(0)\n"
+        "print('\\x1b[?1049hTAKEN', flush=True)\n"
+        "subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        "os.read(0, 1)\n"
+        "os._exit(3)\n"
+    )
+    with ptys.run([sys.executable, program]) as terminal:
+        terminal.wait_for("TAKEN")
+        terminal.send("x")
+        assert terminal.wait() == 3
+        terminal.wait_until(lambda: len(terminal.processes()) == 1, "only the child", over=True)
+        assert terminal.processes("sleep 60")
+        terminal.check_restored()
+
+
 def test_under_torchrun_sizes_are_seen_and_leaving_is_clean(
     chat: list[str], env: dict[str, str], tmp_path: Path
 ) -> None:
@@ -114,8 +148,8 @@ def test_under_torchrun_sizes_are_seen_and_leaving_is_clean(
         terminal.wait_for(lambda text: terminal.rows[-1].rstrip().endswith("F1 help"))
         terminal.send("hello\r")
         terminal.wait_for("one two")
-        os.kill(ui(terminal), signal.SIGTSTP)
-        terminal.wait_for("cannot be suspended")
+        os.kill(rank0(terminal), signal.SIGTSTP)
+        terminal.wait_for("under torchrun")
         terminal.send(ptys.CTRL_Q)
         assert terminal.wait() == 0
         terminal.check_restored()
@@ -127,7 +161,7 @@ def test_under_torchrun_a_killed_chat_leaves_the_terminal_as_it_was(
 ) -> None:
     with ptys.run(ptys.like_torchrun(chat), env=env) as terminal:
         terminal.wait_for(READY)
-        os.kill(ui(terminal), signal.SIGKILL)
+        os.kill(rank0(terminal), signal.SIGKILL)
         assert terminal.wait() == 128 + signal.SIGKILL
         wait_gone(terminal)
         terminal.check_restored()
@@ -187,7 +221,6 @@ def test_under_torchrun_the_editor_has_a_terminal_of_its_own(
         terminal.wait_for("edited words")
         terminal.wait_for(READY)
         assert terminal.rows[-1].rstrip().endswith("F1 help")
-        env["VISUAL"] = "no-such-editor"
         terminal.send(ptys.CTRL_Q)
         assert terminal.wait() == 0
         terminal.check_restored()
@@ -199,7 +232,7 @@ def test_torchrun_itself(chat: list[str], env: dict[str, str]) -> None:
         terminal.wait_for(READY, 60)
         terminal.resize(70, 20)
         terminal.wait_for(lambda _: terminal.rows[-1].rstrip().endswith("F1 help"))
-        os.kill(ui(terminal), signal.SIGKILL)
+        os.kill(rank0(terminal), signal.SIGKILL)
         assert terminal.wait() == 1
         wait_gone(terminal)
         terminal.check_restored()
