@@ -167,9 +167,29 @@ def _held(logits: Tensor, constraint: Constraint, draw: Callable[[Tensor], int])
 
 
 def _draw(logits: Tensor, params: SamplingParams, generator: torch.Generator) -> int:
-    vocab = logits.shape[-1]
-    # All softmax masses below are relative to the whole vocabulary, not the shortlist.
     scaled = logits / params.temperature
+    probs, ids = _shortlist(scaled, params)
+    keep = torch.ones_like(probs, dtype=torch.bool)
+    if params.top_p < 1.0:
+        keep &= probs.cumsum(-1) - probs < params.top_p
+    if params.min_p > 0.0:
+        keep &= probs >= params.min_p * probs[0]
+    keep[0] = True
+    if not bool(torch.isfinite(probs).all()):
+        return int(ids[0])  # the caller's NaN check explains
+    # In the order of the ids, not of their rank: the last bit of a logit, which depends on how a
+    # product was computed, then moves a border a little and never swaps two tokens.
+    kept, order = ids[keep].sort()
+    cumulative = probs[keep][order].double().cumsum(-1)
+    point = torch.rand((), generator=generator, dtype=torch.float64) * cumulative[-1]
+    choice = int(torch.searchsorted(cumulative, point, right=True))
+    return int(kept[min(choice, len(kept) - 1)])
+
+
+def _shortlist(scaled: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
+    """Probabilities and ids, on the CPU, of the likeliest tokens, in descending order: at least
+    all that the filters leave. They are relative to the whole vocabulary, or to top-k."""
+    vocab = scaled.shape[-1]
     total = scaled.logsumexp(-1)
     size = min(params.top_k or _SHORTLIST, vocab)
     while True:
@@ -177,25 +197,12 @@ def _draw(logits: Tensor, params: SamplingParams, generator: torch.Generator) ->
         if params.top_k:
             total = values.logsumexp(-1)
         probs = (values - total).exp().cpu()
-        mass_before = probs.cumsum(-1) - probs
-        enough = bool(params.top_k) or size == vocab
-        if not enough:
-            enough = params.top_p < 1.0 and float(mass_before[-1]) >= params.top_p
-            enough = enough or float(probs[-1]) < params.min_p * float(probs[0])
-        if enough:
+        if params.top_k or size == vocab:
+            break
+        mass_before = float(probs[:-1].sum())
+        if (params.top_p < 1.0 and mass_before >= params.top_p) or (
+            float(probs[-1]) < params.min_p * float(probs[0])
+        ):
             break
         size = vocab
-    keep = torch.ones_like(probs, dtype=torch.bool)
-    if params.top_p < 1.0:
-        keep &= mass_before < params.top_p
-    if params.min_p > 0.0:
-        keep &= probs >= params.min_p * probs[0]
-    keep[0] = True
-    probs = probs * keep
-    if not bool(torch.isfinite(probs).all()):
-        return int(ids[0])  # the caller's NaN check explains
-    cumulative = probs.double().cumsum(-1)
-    point = torch.rand((), generator=generator, dtype=torch.float64) * cumulative[-1]
-    choice = int(torch.searchsorted(cumulative, point, right=True))
-    last = int(keep.nonzero()[-1])
-    return int(ids[min(choice, last)])
+    return probs, ids.cpu()
