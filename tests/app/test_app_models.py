@@ -107,7 +107,6 @@ async def test_settings_search_and_another_model_on_the_real_worker(
         await pilot.press("f5")
         await wait_until(pilot, lambda: "Second-7B" in screen_text(app))
         await pilot.press("down")
-        await pilot.press("down")
         await pilot.press("enter")
         await wait_until(
             pilot, lambda: app.session.card and app.session.card.name == "Second-7B", 60
