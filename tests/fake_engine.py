@@ -172,7 +172,7 @@ class FakeEngine:
     async def submit(self, request: Request) -> AsyncIterator[Event]:
         self.requests.append(request)
         if not self._up:
-            yield Failed(request.id, "worker_lost", LOST)
+            yield self.lost(request.id)
             return
         life = self._life
         match request:
@@ -199,7 +199,7 @@ class FakeEngine:
                 death.cancel()
             if not step.done() or (life.is_set() and step.result() is None):
                 step.cancel()
-                yield Failed(request.id, "worker_lost", LOST)
+                yield self.lost(request.id)
                 return
             event = step.result()
             if event is None:
@@ -213,9 +213,10 @@ class FakeEngine:
 
     silent_who = "engine"
     can_restart = True
+    why_lost = Failed(0, "worker_lost", LOST)
 
     def lost(self, request_id: int = 0) -> Failed:
-        return Failed(request_id, "worker_lost", LOST)
+        return replace(self.why_lost, id=request_id)
 
     def silent_for(self) -> float:
         return self.silence

@@ -14,6 +14,7 @@ from textual.widgets import Input, TextArea
 
 import tiny
 from fake_engine import FakeEngine, Load, Reply, ask, card, screen_text, wait_until
+from inference.api import Failed
 from mistral_tui import catalog
 from mistral_tui.app import ChatApp
 from mistral_tui.choices import ToolsChoice
@@ -196,6 +197,37 @@ async def an_error(pilot: Pilot[int], app: ChatApp) -> None:
     await pilot.press("enter")
     await shown(pilot, "The memory is full.")
     await wait_until(pilot, lambda: not app.session.answering)
+
+
+RANKS = card(
+    name="Mixtral-8x22B", device="cuda", ranks=3, parallel="pipeline",
+    notes=("The model's 8 KV heads cannot be shared by 3 ranks: each holds some layers, and one "
+           "works while the others wait.",),
+)  # fmt: skip
+RANK_LOST = Failed(
+    0,
+    "worker_lost",
+    "Rank 2 failed: There is not enough memory for this; use a smaller model, or a shorter "
+    "conversation.",
+    "2026-11-28 21:03:16 inference.parallel.follower this rank cannot go on\n"
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.50 GiB\n"
+    "The log of rank 2: /home/ana/.local/state/mistral-tui/logs/engine-rank2.log",
+)
+
+
+@scene(lambda: FakeEngine(loads=[Load(card=RANKS)]))
+async def several_ranks(pilot: Pilot[int], app: ChatApp) -> None:
+    await shown(pilot, "3 ranks (pipeline)", "×3")
+
+
+@scene(lambda: FakeEngine([Reply(words(THINKING))], [Load(card=RANKS)]))
+async def a_rank_is_lost(pilot: Pilot[int], app: ChatApp) -> None:
+    await ask(pilot, "How are two branches merged?")
+    engine = app.client
+    assert isinstance(engine, FakeEngine)
+    engine.why_lost = RANK_LOST
+    engine.die()
+    await shown(pilot, "Rank 2 failed", "Tried to allocate")
 
 
 @scene(rich_reply)
