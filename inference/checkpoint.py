@@ -152,7 +152,8 @@ class _Loading:
             tensor = tensor.to(device=self.device, dtype=self.dtype, copy=True)
         if tensor.dim() > 1:
             tensor = tensor.contiguous()
-        self._passed += size
+        # Pages come whole: with what is cut out of every row the other ranks' parts are read, too.
+        self._passed += size * (self.model.share.ranks if cut.part and cut.dim else 1)
         if self._passed >= _REMAP_BYTES:
             self.passing.release()
             self._passed = 0

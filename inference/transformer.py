@@ -41,6 +41,11 @@ class RMSNorm(nn.Module):
         return normed.type_as(x) * self.weight
 
 
+class Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        """Nothing: weights come from files, and on the meta device it would import a compiler."""
+
+
 class Attention(nn.Module):
     """Grouped-query attention over the KV cache, by the heads that are here."""
 
@@ -128,7 +133,7 @@ class Transformer(nn.Module):
         here = range(share.layers.first, share.layers.first + share.layers.count)
         tied = config.tied_embeddings and share.is_last
         self.tok_embeddings = (
-            nn.Embedding(local.vocab_size, local.dim) if share.is_first or tied else None
+            Embedding(local.vocab_size, local.dim) if share.is_first or tied else None
         )
         self.layers = nn.ModuleDict(
             {str(n): Block(local, n, place, self.links) for place, n in enumerate(here)}

@@ -97,8 +97,9 @@ class Follower:
 
     def _load(self, said: dict[str, Any]) -> None:
         ranks = self._group.ranks
+        # All ranks make it, whatever comes of the load: this one may have no such device.
+        group = self._group.tensors(torch.device(said["device"]))
         device = pick_device(said["device"], ranks)
-        group = self._group.tensors(device)  # all ranks make it, whatever comes of the load
         if device.type == "cuda":
             torch.cuda.set_device(device)
         set_threads(said["threads"], ranks.local_world)

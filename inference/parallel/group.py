@@ -106,6 +106,7 @@ class Group:
 
     def close(self) -> None:
         """Give the groups up; gloo's threads would abort the end of the process."""
+        self._tensors.clear()
         dist.destroy_process_group()
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from inference.adapter import inspect_adapter
 from inference.cache import KVCache
-from inference.devices import pick_device
+from inference.devices import pick_device, set_threads
 from inference.errors import InferenceError, RankLost, explain, restored
 from inference.folder import inspect_folder
 from inference.parallel.group import Group, Op, packed
@@ -83,6 +83,7 @@ class Leader:
         from inference.transformer import Transformer
 
         target = pick_device(str(device), self.ranks)
+        set_threads(threads, self.ranks.local_world)  # torchrun has left one to each
         found = inspect_folder(folder, tokenizer=False)
         share = plan(found.config, self.ranks.world, parallel)[self.ranks.rank]
         self._numbered += 1
@@ -173,8 +174,9 @@ class Leader:
     def fan_out(self, cache: KVCache, rows: int, room: int) -> KVCache:
         """See `Transformer.fan_out`."""
         copy = cache.fan_out(rows, room=room)
-        with self._all_ranks():
-            self._order(Op.FAN_OUT, self._number(cache), self._number(copy), rows, room)
+        if cache in self._numbers:  # the others know no cache that nothing was put into
+            with self._all_ranks():
+                self._order(Op.FAN_OUT, self._number(cache), self._number(copy), rows, room)
         return copy
 
     def _number(self, cache: KVCache) -> int:
@@ -278,7 +280,14 @@ class Leader:
 
     def close(self) -> None:
         """Let the others leave, and give the groups up."""
+        from inference.transformer import Transformer
+
         self.lifelines.bye()
         if self.loss is None:
+            # A group's threads end with its last user. One that lets go of a tensor after the
+            # interpreter's end aborts the process.
+            for model in list(self._numbers):
+                if isinstance(model, Transformer):
+                    model.links.close()
             with contextlib.suppress(RuntimeError):
                 self.group.close()

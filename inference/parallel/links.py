@@ -42,6 +42,9 @@ class Links:
         """(B, T, vocabulary here) → (B, T, vocab_size); on rank 0 only."""
         return logits
 
+    def close(self) -> None:
+        """Meet nobody any more."""
+
 
 class TensorLinks(Links):
     """Tensor parallel."""
@@ -78,6 +81,9 @@ class TensorLinks(Links):
                 parts[rank] = parts[rank].narrow(-1, 0, self._widest - 1)
         return torch.cat(parts, dim=-1)
 
+    def close(self) -> None:
+        self._group = None
+
 
 class PipelineLinks(Links):
     """Layers on one rank after the other: 1, 2 … and 0 at last."""
@@ -101,6 +107,9 @@ class PipelineLinks(Links):
             return x
         dist.send(x.contiguous(), self._behind, group=self._group)
         return None
+
+    def close(self) -> None:
+        self._group = None
 
 
 def links(share: Share, group: Any) -> Links:

@@ -6,102 +6,18 @@ What a real GPU alone can show (kernels, memory, speed) is not shown here: not r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
+from dry_run import CASES, NoCrossing, fill, read_adapter, write_adapter
 from inference import lora
-from inference.adapter import Adapter
 from inference.generation import decode_rows
 from inference.linear import Linear, LoraPair
 from inference.params import from_params
 from inference.transformer import Transformer
-
-MOE = {"moe": {"num_experts": 4, "num_experts_per_tok": 2}}
-YARN = {
-    "factor": 4.0,
-    "original_max_position_embeddings": 64,
-    "beta": 32.0,
-    "alpha": 1.0,
-    "apply_scale": True,
-}
-CASES: dict[str, dict[str, Any]] = {
-    "dense": {},
-    "tied": {"tied_embeddings": True},
-    "moe": MOE,
-    "window": {"sliding_window": 16},
-    "windows by layer": {"sliding_window": [16, None]},
-    "yarn": {
-        "yarn": YARN,
-        "llama_4_scaling": {"original_max_position_embeddings": 64, "beta": 0.1},
-    },
-    "lora": {},
-    "moe with lora": MOE,
-    "lora, merged": {},
-    # Merged into a stack of experts is beyond it: fake tensors refuse writes into a part.
-}
-_SYNCS = {
-    torch.ops.aten._local_scalar_dense.default,
-    torch.ops.aten.nonzero.default,
-    torch.ops.aten.item.default,
-    torch.ops.aten.is_nonzero.default,
-    torch.ops.aten.masked_select.default,
-    torch.ops.aten.unique_consecutive.default,
-}
-
-
-class NoCrossing(TorchDispatchMode):
-    """Fails on a copy between devices and on anything that makes the host wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.armed = False
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.armed:
-            self.count += 1
-            assert func not in _SYNCS, f"{func} waits for the device"
-            if func is torch.ops.aten._to_copy.default:
-                target = (kwargs or {}).get("device")
-                assert target is None or torch.device(target).type == args[0].device.type
-            devices = {a.device.type for a in args if isinstance(a, torch.Tensor) and a.dim()}
-            assert devices <= {"cuda"}, f"{func} on {devices}"
-        return func(*args, **(kwargs or {}))
-
-
-def _fill(model: Transformer, dtype: torch.dtype) -> None:
-    device = torch.device("cuda")
-    for mixture in model.mixtures():
-        mixture.stack(device, dtype)
-    for module in model.modules():
-        for name, weight in module.named_parameters(recurse=False):
-            if weight.is_meta:
-                empty = torch.empty(weight.shape, dtype=dtype, device=device)
-                setattr(module, name, torch.nn.Parameter(empty, requires_grad=False))
-
-
-def _adapter(path: Path, model: Transformer) -> Path:
-    """One on every linear layer, of rank 8."""
-    pairs = {}
-    for name, n_in, n_out in model.config.linears():
-        pairs[f"{name}.lora_A.weight"] = torch.ones(8, n_in)
-        pairs[f"{name}.lora_B.weight"] = torch.ones(n_out, 8)
-    save_file(pairs, str(path))
-    return path
-
-
-def _read(adapter: Adapter, model: Transformer) -> dict[str, LoraPair]:
-    def empty(*shape: int) -> torch.Tensor:
-        return torch.empty(shape, dtype=model.dtype, device=model.device)
-
-    linears = model.config.linears()
-    return {n: LoraPair(empty(8, i), empty(o, 8), adapter.scaling) for n, i, o in linears}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
@@ -112,12 +28,11 @@ def test_prefill_and_decode_stay_on_the_device(
     config = from_params({**tiny.PARAMS, "vocab_size": 512, **CASES[case]})
     with torch.device("meta"):
         model = Transformer(config)
-    adapter = _adapter(tmp_path / "lora.safetensors", model)
+    adapter = write_adapter(tmp_path / "lora.safetensors", model)
     with FakeTensorMode(allow_non_fake_inputs=True), NoCrossing() as guard:
-        _fill(model, dtype)
+        fill(model, dtype)
         if "lora" in case:
-            # Reading the file is left out: fake tensors have no place in it.
-            monkeypatch.setattr(lora, "_read", _read)
+            monkeypatch.setattr(lora, "_read", read_adapter)
             model.load_lora(adapter, merge="merged" in case)
         cache = model.new_cache()
         for count in (40, 300, 1, 1):  # a first chunk, one that makes the cache grow, tokens
@@ -153,7 +68,7 @@ def test_rows_from_one_prefill_stay_on_the_device(
         return 7, 0.0
 
     with FakeTensorMode(allow_non_fake_inputs=True), NoCrossing() as guard:
-        _fill(model, torch.bfloat16)
+        fill(model, torch.bfloat16)
         cache = model.new_cache()
         logits = model(torch.zeros((1, 300), dtype=torch.long, device="cuda"), cache)
         last = logits.select(0, 0).select(0, -1)
