@@ -76,7 +76,11 @@ def explain(error: BaseException) -> tuple[str, str]:
     starved = isinstance(error, MemoryError) or (
         # Told by name: torch may be what failed to be imported.
         isinstance(error, RuntimeError)
-        and (type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text)
+        and (
+            type(error).__name__ == "OutOfMemoryError"
+            or "can't allocate memory" in text
+            or "Cannot allocate memory" in text  # a file could not be mapped
+        )
     )
     if starved:
         return "memory", (

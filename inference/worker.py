@@ -68,6 +68,7 @@ class Worker:
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._closing = threading.Event()
+        self._ending = threading.Lock()
         self._engine: Engine | None = None
 
     def run(self) -> None:
@@ -125,7 +126,8 @@ class Worker:
         except InferenceError as error:
             if error.detail:
                 log.info("%s", error.detail)
-            self._outbox.put(Failed(request.id, error.kind, str(error), error.detail))
+            if not isinstance(error, RankLost):  # which is told below, once
+                self._outbox.put(Failed(request.id, error.kind, str(error), error.detail))
         except Exception as error:
             log.exception("request %d failed", request.id)
             self._outbox.put(Failed(request.id, *explain(error), traceback.format_exc()))
@@ -138,12 +140,13 @@ class Worker:
         return Heartbeat() if leader is None else Heartbeat(0, *leader.lifelines.silence())
 
     def _rank_lost(self, loss: Loss) -> None:
-        """Without one rank there is no model: say why, and end."""
-        where = f"The log of rank {loss.rank}: {loss.log}" if loss.log else ""
-        detail = "\n".join(filter(None, (loss.tail, where)))
-        self._outbox.put(Failed(0, RankLost.kind, loss.sentence, detail))
-        self._outbox.close()
-        os._exit(RANK_LOST)
+        """Without one rank there is no model: say why, and end. Two threads may come here."""
+        with self._ending:
+            where = f"The log of rank {loss.rank}: {loss.log}" if loss.log else ""
+            detail = "\n".join(filter(None, (loss.tail, where)))
+            self._outbox.put(Failed(0, RankLost.kind, loss.sentence, detail))
+            self._outbox.close()
+            os._exit(RANK_LOST)
 
     def _let_go(self) -> None:
         """Let the other ranks leave."""
@@ -172,10 +175,15 @@ class Worker:
         self._unload()  # the old model goes before the new one needs room
         from inference.loading import load_engine
 
+        told: tuple[str, int, int] | None = None
+
         def progress(stage: str, done: int, total: int) -> None:
+            nonlocal told
             if self._is_cancelled(request.id):
                 raise _LoadCancelled("Loading was cancelled.")
-            self._outbox.put(LoadProgress(request.id, stage, done, total))
+            if told != (stage, done, total):  # else there is room for a heartbeat
+                told = (stage, done, total)
+                self._outbox.put(LoadProgress(request.id, *told))
 
         self._engine = load_engine(
             request.model,

@@ -26,6 +26,7 @@ from mistral_tui.choices import ModelChoice, SamplingChoice, ToolsChoice
 from mistral_tui.code_actions import CodeActions
 from mistral_tui.sanitize import sanitize
 from mistral_tui.sending import Sender
+from mistral_tui.torchrun import told_to_end
 from mistral_tui.widgets.hints import Hints
 from mistral_tui.widgets.prompt import Prompt
 from mistral_tui.widgets.queue import QueueLines
@@ -120,7 +121,7 @@ class ChatApp(CodeActions):
         self.prompt.focus()
         for number in (signal.SIGTERM, signal.SIGHUP):
             with contextlib.suppress(NotImplementedError, RuntimeError):
-                asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+                asyncio.get_running_loop().add_signal_handler(number, told_to_end, self, number)
         # After the first paint: what follows takes the processor away from it.
         self.call_after_refresh(self.set_timer, _AFTER_PAINT_SECONDS, self._begin_soon)
 

@@ -23,14 +23,18 @@ from inference.api import (
     Failed,
     Finished,
     Heartbeat,
+    LoadModel,
     Ready,
     Request,
     Shutdown,
     Unloaded,
 )
 from inference.errors import RankLost
+from inference.outbox import HEARTBEAT_SECONDS
 from inference.parallel.lifeline import SILENCE_SECONDS as _LOST_SECONDS
-from mistral_tui.rank_processes import RankProcesses, how_it_ended
+from inference.parallel.lifeline import WITHOUT_A_WORD, gave_no_sign
+from inference.parallel.ranks import from_environment
+from mistral_tui.rank_processes import RankProcesses, how_it_ended, is_stopped
 
 _LOG_BYTES = 1 << 20
 _LOG_KEPT = 3
@@ -96,7 +100,7 @@ class LocalEngine:
     def __init__(self, log_path: Path, *, ranks: int = 1) -> None:
         self.log_path = log_path
         self._ranks = RankProcesses(ranks, log_path, open_log)
-        self._together = ranks > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1
+        self._together = ranks > 1 or from_environment().world > 1
         self._ids = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -108,6 +112,8 @@ class LocalEngine:
         self._detail = ""  # and what a log says of it
         self._loaded = False
         self._silent_rank, self._rank_silence = 0, 0.0
+        self._stopped: dict[int, float] = {}  # rank → seconds
+        self._parent = os.getppid()
 
     @property
     def alive(self) -> bool:
@@ -130,11 +136,13 @@ class LocalEngine:
         self._trouble = self._detail = ""
         self._loaded = False
         self._silent_rank, self._rank_silence = 0, 0.0
+        self._stopped = {}
         try:
             if self._ranks.count > 1:
                 self._ranks.start()
             ours = self._spawn()
         except OSError as error:
+            await self._ranks.end()
             self._trouble = f"The engine could not be started: {error.strerror}."
             return
         reader, self._writer = await asyncio.open_connection(sock=ours)
@@ -147,6 +155,7 @@ class LocalEngine:
         # From the main thread: Linux ties the child's end to the spawning thread.
         ours, theirs = socket.socketpair()
         with theirs, open_log(self.log_path) as log:
+            self._ranks.begins(0, log)
             addresses = (str(theirs.fileno()), str(os.getpid()))
             self._process = subprocess.Popen(
                 # -P: a folder named `inference` where the user stands is not ours.
@@ -166,6 +175,7 @@ class LocalEngine:
             return
         stream: asyncio.Queue[Event] = asyncio.Queue()
         self._streams[request.id] = stream
+        self._loaded &= not isinstance(request, LoadModel)
         over = False
         try:
             self._writer.write(wire.encode(request))
@@ -184,10 +194,19 @@ class LocalEngine:
 
     def silent_for(self) -> float:
         silence = self._silence()
-        if self.alive and silence > _SILENCE_SECONDS:
+        if not self.alive:
+            return 0.0
+        # A stopped rank is given up soon; and while a model is loaded the engine may be slow.
+        limit = _RANK_SECONDS if self._together and self._loaded else _SILENCE_SECONDS
+        if silence > limit:
             self._silent_rank = 0
             return silence
-        return self._rank_silence if self.alive and self._rank_silence > _RANK_SECONDS else 0.0
+        for rank, seconds in self._stopped.items():
+            if seconds >= _RANK_SECONDS:
+                self._silent_rank = rank
+                return seconds
+        told = self._rank_silence + min(silence, HEARTBEAT_SECONDS) if self._rank_silence else 0.0
+        return told if told > _RANK_SECONDS else 0.0
 
     def _silence(self) -> float:
         now = time.monotonic()
@@ -219,7 +238,7 @@ class LocalEngine:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        self._ranks.end()
+        await self._ranks.end()
         self._end_streams()
 
     def kill(self) -> None:
@@ -236,8 +255,10 @@ class LocalEngine:
                 if isinstance(event, Heartbeat):
                     self._silent_rank, self._rank_silence = event.rank, event.silent_s
                     continue
+                self._rank_silence = 0.0  # where something comes out, all take part
                 if isinstance(event, Failed) and event.kind == RankLost.kind:
-                    self._rank_lost(event)
+                    self._trouble, self._detail = event.sentence, event.detail
+                    continue
                 self._loaded |= isinstance(event, Ready)
                 # No stream: a late event of something that is over. It is dropped.
                 if stream := self._streams.get(event.id):
@@ -249,7 +270,6 @@ class LocalEngine:
             self.kill()
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
         if self._process is not None:
             # The socket closes a moment before the process can be waited for.
             for _ in range(100):
@@ -258,29 +278,48 @@ class LocalEngine:
                 await asyncio.sleep(0.01)
             else:
                 self._process.kill()
+        if self._together:
+            self._look_back()
+            await self._ranks.end()
+        self._writer = None  # only now is it known what there is to tell
         self._end_streams()
 
     async def _watch(self) -> None:
         """Notice what the engine cannot tell: that it hangs, or that a rank never got to it."""
+        seen: tuple[int, int] | None = None
         while self.alive:
             await asyncio.sleep(_WATCH_SECONDS)
-            if self._trouble:  # the engine has said it
+            process = self._process
+            if self._trouble or process is None or process.poll() is not None:
+                continue  # all is said, or will be at once
+            ended = self._ranks.ended()
+            if ended is not None and ended == seen:  # the engine has had its time to tell
+                self._trouble = f"Rank {ended[0]} {how_it_ended(ended[1])}."
+                self._detail = self._ranks.about(ended[0])
+                self.kill()
                 continue
-            if (ended := self._ranks.ended()) is not None:
-                rank, code = ended
-                self._trouble = f"Rank {rank} {how_it_ended(code)}."
+            seen = ended
+            stopped = self._ranks.stopped() | ({0} if is_stopped(process.pid) else set())
+            self._stopped = {r: self._stopped.get(r, 0.0) + _WATCH_SECONDS for r in stopped}
+            longest = max(self._stopped, key=self._stopped.__getitem__, default=0)
+            silence = self._silence() if self._loaded else 0.0
+            if silence > _LOST_SECONDS or self._stopped.get(longest, 0.0) > _LOST_SECONDS:
+                rank = 0 if silence > _LOST_SECONDS else longest
+                self._trouble = f"Rank {rank} {gave_no_sign(_LOST_SECONDS)}."
                 self._detail = self._ranks.about(rank)
                 self.kill()
-            elif self._loaded and self._silence() > _LOST_SECONDS:
-                self._trouble = "Rank 0 gives no sign of life: it was stopped, or it hangs."
-                self.kill()
 
-    def _rank_lost(self, event: Failed) -> None:
-        """The engine says which rank is lost; how its process ended is known here if it is ours."""
-        self._trouble, self._detail = event.sentence, event.detail
+    def _look_back(self) -> None:
+        """The end of the set: which rank is lost the engine has said; how a process of ours ended
+        is known here."""
         ended = self._ranks.ended()
-        if ended is not None and ended[1] < 0:
+        if ended and ended[1] < 0 and self._trouble == f"Rank {ended[0]} {WITHOUT_A_WORD}.":
             self._trouble = f"Rank {ended[0]} {how_it_ended(ended[1])}."
+        elif self._ranks.count == 1 and os.getppid() != self._parent:
+            self._trouble = "torchrun has ended, and with it the other ranks."
+            self._detail = ""
+            return
+        self._detail = self._detail or self._ranks.about(0)
 
     def _end_streams(self) -> None:
         for request_id, stream in list(self._streams.items()):

@@ -234,6 +234,8 @@ class Presenter:
 
     def _leave(self, event: EngineChanged) -> None:
         """Without its engine, and with no way to start it again, the app is over."""
+        if self._screen.app.return_code is not None:
+            return  # it is over for another reason, which has been said
         said = f"mistral-tui: {event.sentence}\n{event.detail}".rstrip()
         kept = "The conversation is kept; mistral-tui --continue opens it."
         self._screen.app.exit(1, return_code=1, message=f"{sanitize(said)}\n{kept}")

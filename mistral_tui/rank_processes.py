@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -9,12 +10,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from inference.parallel.lifeline import last_lines
 from inference.parallel.ranks import RENDEZVOUS
+
+_END_SECONDS = 2.0
 
 
 class RankProcesses:
@@ -40,17 +44,17 @@ class RankProcesses:
         return os.environ | {name: str(value) for name, value in said.items()} | meet
 
     def start(self) -> None:
-        """Start all but rank 0, from the main thread: Linux ties their end to it.
+        """Start all but rank 0, from the main thread: Linux ties their end to it. Earlier ones have
+        been ended.
 
         Raises:
             OSError: one could not be started; then none is.
         """
-        self.end()
         self._folder = tempfile.mkdtemp(prefix="mistral-tui-")
         try:
             for rank in range(1, self.count):
                 with self._open_log(self.log(rank)) as log:
-                    self._begins[rank] = os.fstat(log.fileno()).st_size
+                    self.begins(rank, log)
                     self._processes[rank] = subprocess.Popen(
                         [sys.executable, "-P", "-m", "inference.parallel.rank",
                          str(os.getpid()), str(self.log(rank))],
@@ -61,15 +65,23 @@ class RankProcesses:
                         start_new_session=True,
                     )  # fmt: skip
         except OSError:
-            self.end()
+            self._kill()
             raise
 
+    def begins(self, rank: int, log: IO[bytes]) -> None:
+        """From here on a rank's log is about this run."""
+        self._begins[rank] = os.fstat(log.fileno()).st_size
+
     def ended(self) -> tuple[int, int] | None:
-        """(rank, exit code) of the first one that has ended, if any has."""
-        for rank, process in self._processes.items():
-            if (code := process.poll()) is not None:
-                return rank, code
-        return None
+        """(rank, exit code) of one that has ended, if any has; of one that was killed rather than
+        of one that has left because of that."""
+        codes = {rank: process.poll() for rank, process in self._processes.items()}
+        ended = [(code >= 0, rank, code) for rank, code in codes.items() if code is not None]
+        return min(ended)[1:] if ended else None
+
+    def stopped(self) -> set[int]:
+        """The ranks that someone has stopped."""
+        return {rank for rank, process in self._processes.items() if is_stopped(process.pid)}
 
     def about(self, rank: int) -> str:
         """What the end of a rank's log says, and where the log is."""
@@ -77,14 +89,20 @@ class RankProcesses:
         tail = last_lines(log, self._begins.get(rank, 0))
         return "\n".join(filter(None, (tail, f"The log of rank {rank}: {log}")))
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """End those that still run: without rank 0 they have nothing to do."""
+        self._kill()
+        until = time.monotonic() + _END_SECONDS
+        while any(process.poll() is None for process in self._processes.values()):
+            if time.monotonic() > until:  # deep in the system; it ends when that lets go
+                break
+            await asyncio.sleep(0.01)
+        self._processes.clear()
+
+    def _kill(self) -> None:
         for process in self._processes.values():
             with contextlib.suppress(OSError):
                 process.kill()  # a stopped one would not hear of anything else
-        for process in self._processes.values():
-            process.wait()
-        self._processes.clear()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = ""
@@ -93,6 +111,16 @@ class RankProcesses:
 def rank_log(log_path: Path, rank: int) -> Path:
     """The log of a rank, beside the engine's."""
     return log_path if rank == 0 else log_path.with_name(f"{log_path.stem}-rank{rank}.log")
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process that we started was stopped by a signal; False where nobody can tell."""
+    waitid = getattr(os, "waitid", None)
+    if waitid is None:
+        return False
+    with contextlib.suppress(OSError):
+        return waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    return False
 
 
 def how_it_ended(code: int) -> str:

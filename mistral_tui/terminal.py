@@ -164,7 +164,8 @@ class Guard:
                 return
             if os.getppid() != self._parent:
                 _leave_to_the_shell(app)
-                app.exit(128 + signal.SIGTERM, message="mistral-tui: torchrun has ended.")
+                if app.return_code is None:  # else it leaves already, and has said why
+                    app.exit(128 + signal.SIGTERM, message="mistral-tui: torchrun has ended.")
                 return
             if size is not None and now != size:
                 signal.raise_signal(signal.SIGWINCH)

@@ -3,15 +3,22 @@ rank a part of its engine that writes to a log only."""
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import os
+import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mistral_tui.app import ChatApp
 
 _WITH_ENGINE = ("chat", "code", "demo", "fim")
 _HELP = ("--help", "-h", "--version")
 _STALE_SECONDS = 86_400
+_REASON_SECONDS = 1.5
 
 
 def enter(args: list[str]) -> None:
@@ -40,6 +47,25 @@ def enter(args: list[str]) -> None:
     from inference.parallel import rank
 
     rank.run(ranks, os.getppid(), log_path, left.exists)
+
+
+def told_to_end(app: ChatApp, number: int) -> None:
+    """SIGTERM or SIGHUP: leave. torchrun sends the first where a rank is lost, and the engine may
+    be about to say which."""
+    if number == signal.SIGTERM and app.begun and not app.client.can_restart:
+        app.start(_leave_for_a_reason(app, 128 + number))
+    else:
+        app.exit(128 + number)
+
+
+async def _leave_for_a_reason(app: ChatApp, code: int) -> None:
+    until = time.monotonic() + _REASON_SECONDS
+    while app.return_code is None and time.monotonic() < until:
+        app.session.check_engine()
+        await asyncio.sleep(0.05)
+    if app.return_code is None:
+        said = "torchrun has told all ranks to end; it says why itself."
+        app.exit(code, message=f"mistral-tui: {said}")
 
 
 def _needs_engine(args: list[str]) -> bool:

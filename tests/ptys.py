@@ -348,9 +348,3 @@ class Pty:
         running = "\n".join(f"{pid} {line[:150]}" for pid, line in self.processes().items())
         end = repr(self.output[-400:])
         return f"{what}\n{frame}\n{self.text}\n{frame}\nrunning:\n{running}\nlast bytes: {end}"
-
-
-@contextlib.contextmanager
-def private(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Variables that keep the app's own folders apart from the user's."""
-    yield {f"MISTRAL_TUI_{name}": str(tmp_path / name) for name in ("STATE", "CONFIG")}

@@ -132,10 +132,11 @@ def serve(make: Callable[[], Group], line: Lifeline) -> None:
         Follower(make(), line).run()
     except BaseException as error:
         log.exception("this rank cannot go on")
+        kind, sentence = explain(error)
         # Another rank's death fails a collective here, too; that one is to be named.
-        if type(error) is RuntimeError or "distributed" in type(error).__module__:
+        if kind == "internal":
             time.sleep(_AFTERMATH_SECONDS)
-        line.failed(one_line(explain(error)[1], _MOST_SENTENCE))
+        line.failed(one_line(sentence, _MOST_SENTENCE))
         time.sleep(0.2)
         code = 1
     for stream in (sys.stdout, sys.stderr):

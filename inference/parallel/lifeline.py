@@ -13,6 +13,7 @@ import logging
 import os
 import secrets
 import selectors
+import signal
 import socket
 import threading
 import time
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 0.5
 SILENCE_SECONDS = 8.0
 """A rank that is silent for so long is lost."""
+WITHOUT_A_WORD = "ended without a word: it was killed, or it crashed"
+"""What is known here of a rank that was killed; who started it knows more."""
 _MOST_LINE = 64 << 10
 _TAIL_BYTES, _TAIL_LINES = 8 << 10, 12
 
@@ -63,8 +66,7 @@ class Lifelines:
         self._ranks = ranks
         self._lost = lost
         self._token = secrets.token_hex(16)
-        local = ranks.on_one_machine
-        self._listening = socket.create_server(("127.0.0.1" if local else "", 0))
+        self._listening = _listen(everywhere=not ranks.on_one_machine)
         self._peers: dict[int, _Peer] = {}
         self._changed = threading.Condition()
         self._over = False
@@ -88,10 +90,6 @@ class Lifelines:
         """Tell all ranks to leave."""
         self._over = True
         self._tell({"bye": True})
-
-    def close(self) -> None:
-        """Take no more ranks."""
-        self._listening.close()
 
     def cancel(self, load: int) -> None:
         """Tell all ranks that what they load, by its number, is not wanted any more."""
@@ -120,7 +118,7 @@ class Lifelines:
             for key, _ in self._selector.select(BEAT_SECONDS / 2):
                 if key.fileobj is self._listening:
                     self._accept()
-                else:
+                elif key.data.socket.fileno() >= 0:  # not dropped a moment ago
                     self._read(key.data)
             now = time.monotonic()
             if now - looked > SILENCE_SECONDS / 2:  # this process was stopped, or slept
@@ -133,10 +131,7 @@ class Lifelines:
                 self._tell({})
                 rank, silent = self.silence()
                 if silent > SILENCE_SECONDS:
-                    why = (
-                        f"has given no sign of life for {silent:.0f} s: it was stopped, or it hangs"
-                    )
-                    self._lose(self._peers[rank], why)
+                    self._lose_silent(self._peers[rank], silent)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -155,38 +150,70 @@ class Lifelines:
         if not data:
             self._drop(peer)
             if peer.rank > 0:
-                self._lose(peer, "ended without a word: it was killed, or it crashed")
+                self._lose(peer, WITHOUT_A_WORD)
             return
         peer.heard = time.monotonic()
         peer.buffer += data
         *lines, rest = peer.buffer.split(b"\n")
         peer.buffer = bytearray(rest)
-        if len(rest) > _MOST_LINE:
+        try:
+            for line in lines:
+                self._hear(peer, line)
+            if len(rest) > _MOST_LINE:
+                raise ValueError("too long a line")
+        except Exception as error:  # of a stranger: from any message that can be
+            log.warning("a lifeline was cut: %s", type(error).__name__)
             self._drop(peer)
-        for line in lines:
-            with contextlib.suppress(ValueError, TypeError, AttributeError):
-                self._hear(peer, json.loads(line))
+            if peer.rank > 0:
+                self._lose(peer, "said what makes no sense")
 
-    def _hear(self, peer: _Peer, message: dict[str, Any]) -> None:
+    def _hear(self, peer: _Peer, line: bytes | bytearray) -> None:
         if peer.rank < 0:
-            token = str(message.get("token", ""))
-            rank = int(message.get("rank", -1))
-            if not secrets.compare_digest(token, self._token) or rank < 1:
-                self._drop(peer)
-                return
-            peer.pid, peer.host = int(message["pid"]), str(message["host"])
-            peer.log, peer.begin = str(message["log"]), int(message["begin"])
-            with self._changed:
-                peer.rank = rank
-                self._peers[rank] = peer
-                self._changed.notify_all()
-        elif "failed" in message:
+            self._welcome(peer, line)
+            return
+        message = json.loads(line)
+        if "failed" in message:
             self._lose(peer, f"failed: {message['failed']}".rstrip("."))
+
+    def _welcome(self, peer: _Peer, line: bytes | bytearray) -> None:
+        """Take up a rank by its first line: the token, a space, and what is to be known of it."""
+        token, _, said = line.partition(b" ")
+        if not secrets.compare_digest(token, self._token.encode()):
+            raise PermissionError
+        message = json.loads(said)
+        rank = int(message["rank"])
+        if not 0 < rank < self._ranks.world or rank in self._peers:
+            raise ValueError("no such rank")
+        peer.pid, peer.host = int(message["pid"]), str(message["host"])
+        peer.log, peer.begin = str(message["log"]), int(message["begin"])
+        with self._changed:
+            peer.rank = rank
+            self._peers[rank] = peer
+            self._changed.notify_all()
+            all_here = len(self._peers) == self._ranks.world - 1
+        if all_here:
+            self._close_the_door()
+
+    def _close_the_door(self) -> None:
+        """All ranks are here: nobody else is heard any more."""
+        for key in list(self._selector.get_map().values()):
+            if key.fileobj is self._listening:
+                self._selector.unregister(key.fileobj)
+                self._listening.close()
+            elif key.data.rank < 0:
+                self._drop(key.data)
 
     def _drop(self, peer: _Peer) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(peer.socket)
         peer.socket.close()
+
+    def _lose_silent(self, peer: _Peer, seconds: float) -> None:
+        if not self._over and self._ranks.on_one_machine:
+            # Where it is stopped, nothing else reaches it: whoever waits for its end would wait on.
+            with contextlib.suppress(OSError):
+                os.kill(peer.pid, signal.SIGKILL)
+        self._lose(peer, gave_no_sign(seconds))
 
     def _lose(self, peer: _Peer, why: str) -> None:
         if self._over:
@@ -210,16 +237,14 @@ class Lifeline:
         self._sending = threading.Lock()
         self.cancelled = 0
         """The last load that was not wanted any more."""
-        self._send(
-            {
-                "token": token,
-                "rank": ranks.rank,
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "log": str(log_path or ""),
-                "begin": begin,
-            }
-        )
+        said = {
+            "rank": ranks.rank,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "log": str(log_path or ""),
+            "begin": begin,
+        }
+        self._socket.sendall(f"{token} {json.dumps(said)}\n".encode())
         threading.Thread(target=self._listen, name="lifeline", daemon=True).start()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
@@ -248,6 +273,15 @@ class Lifeline:
         os._exit(0)
 
 
+def _listen(*, everywhere: bool) -> socket.socket:
+    """For ranks of this machine only, or of others, too."""
+    if not everywhere:
+        return socket.create_server(("127.0.0.1", 0))
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", 0))
+
+
 def keep_alive(connected: socket.socket) -> None:
     """Have the system notice that a machine at the other end is gone."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -255,6 +289,11 @@ def keep_alive(connected: socket.socket) -> None:
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def gave_no_sign(seconds: float) -> str:
+    """What became of a rank that is silent, as the end of a sentence."""
+    return f"has given no sign of life for {seconds:.0f} s: it was stopped, or it hangs"
 
 
 def last_lines(path: Path, begin: int = 0) -> str:

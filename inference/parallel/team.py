@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 
 _KEY = "mistral_tui/lifelines"
 _POLL_SECONDS = 0.1
+_LAST_MOMENTS = 2.0  # seconds in which the ranks' group may still come about, or fail
 _leader: Leader | None = None
+_meeting: _Meeting | None = None
 
 
 def leader(
@@ -41,7 +43,7 @@ def leader(
     Raises:
         SettingError, RankLost: one sentence.
     """
-    global _leader
+    global _leader, _meeting
     ranks = from_environment()
     if ranks.world == 1:
         return None
@@ -49,7 +51,8 @@ def leader(
         _use_loopback(ranks)
         if ranks.rank:
             follow(ranks)
-        _leader = _gather(ranks, lost, waiting)
+        _meeting = _meeting or _Meeting(ranks, lost)
+        _leader = _meeting.wait(waiting)
         atexit.register(_leader.close)
     return _leader
 
@@ -59,38 +62,48 @@ def joined() -> Leader | None:
     return _leader
 
 
-def _gather(
-    ranks: Ranks, lost: Callable[[Loss], None] | None, waiting: Callable[[list[int]], None]
-) -> Leader:
-    from inference.parallel.group import Group
-    from inference.parallel.leader import Leader
-    from inference.parallel.lifeline import Lifelines
+class _Meeting:
+    """Rank 0 while the others come. It outlasts a try that was given up, as they do."""
 
-    hearers: list[Callable[[Loss], None]] = [lost] if lost else []
-    losses: list[Loss] = []
+    def __init__(self, ranks: Ranks, lost: Callable[[Loss], None] | None) -> None:
+        from inference.parallel.lifeline import Lifelines
 
-    def heard(loss: Loss) -> None:
-        losses.append(loss)
-        for hear in hearers:
-            hear(loss)
+        self._ranks = ranks
+        self._lost = lost
+        self._losses: list[Loss] = []
+        self._leader: Leader | None = None
+        self._making = False
+        self._lifelines = Lifelines(ranks, self._heard)
+        self._store = _meet(ranks)
+        self._store.set(_KEY, self._lifelines.address)
 
-    lifelines = Lifelines(ranks, heard)
-    try:
-        store = _meet(ranks)
-        store.set(_KEY, lifelines.address)
-        while missing := lifelines.wait(_POLL_SECONDS):
-            if losses:
-                raise RankLost(losses[0].sentence)
+    def wait(self, waiting: Callable[[list[int]], None]) -> Leader:
+        """Wait for all."""
+        from inference.parallel.group import Group
+        from inference.parallel.leader import Leader
+
+        while missing := self._lifelines.wait(_POLL_SECONDS):
+            if self._losses:
+                raise RankLost(self._losses[0].sentence)
             waiting(missing)
-    except BaseException:
-        lifelines.bye()  # those that come later find nobody, and leave
-        lifelines.close()
-        raise
-    found = Leader(ranks, Group(ranks, store), lifelines)
-    hearers.insert(0, found.rank_lost)
-    for loss in losses:
-        found.rank_lost(loss)
-    return found
+        self._making = True
+        found = Leader(self._ranks, Group(self._ranks, self._store), self._lifelines)
+        self._leader = found
+        for loss in self._losses:
+            found.rank_lost(loss)
+        return found
+
+    def _heard(self, loss: Loss) -> None:
+        self._losses.append(loss)
+        if self._leader is not None:
+            self._leader.rank_lost(loss)
+        if self._lost is not None:
+            self._lost(loss)
+        if self._leader is None:
+            time.sleep(_LAST_MOMENTS)
+            if self._leader is None and self._making:  # waits for that rank, for ever
+                print(loss.sentence, file=sys.stderr, flush=True)  # noqa: T201
+                os._exit(1)
 
 
 def follow(

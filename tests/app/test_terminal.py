@@ -53,7 +53,8 @@ def chat(tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    return {f"MISTRAL_TUI_{name}": str(tmp_path / name) for name in ("STATE", "CONFIG")}
+    names = ("STATE", "CONFIG", "DATA", "CACHE")
+    return {f"MISTRAL_TUI_{name}": str(tmp_path / name) for name in names}
 
 
 def rank0(terminal: ptys.Pty) -> int:
