@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -29,11 +28,13 @@ class ModelChoice:
 
     def filled(self, values: Mapping[str, object]) -> ModelChoice:
         """With the values of the config where nothing was said."""
+        from mistral_tui import torchrun
+
         open_ = ("device", "dtype", "attention")
         given = {k: values[k] for k in open_ if k in values and getattr(self, k) == "auto"}
         if self.threads is None and "threads" in values:
             given["threads"] = values["threads"]
-        if self.ranks is None and "ranks" in values and "TORCHELASTIC_RUN_ID" not in os.environ:
+        if self.ranks is None and "ranks" in values and not torchrun.started_us():
             given["ranks"] = values["ranks"]
         if self.instruct and "instruct" in values:
             given["instruct"] = values["instruct"]

@@ -216,8 +216,10 @@ def demo(
     """Continue three fixed prompts as one batch: a quick look at whether a model works."""
     from mistral_tui import oneshot
     from mistral_tui.choices import SamplingChoice
+    from mistral_tui.command_line import config
 
     choice = choose(model, device, dtype, threads, attention, lora, ranks=ranks, pipeline=pipeline)
+    choice = choice.filled(config().values)
     sampling = SamplingChoice(temperature=temperature, max_tokens=max_tokens, seed=seed)
     check(sampling)
     run(lambda choice: oneshot.Demo(choice, sampling, as_json), choice)

@@ -62,11 +62,11 @@ def choose(
 
 def check_ranks(ranks: int) -> None:
     """A number of ranks that cannot be is said before anything is started."""
-    import os
+    from mistral_tui import torchrun
 
     if not 1 <= ranks <= _MOST_RANKS:
         usage(f"--ranks {ranks} cannot be; give a number from 1 to {_MOST_RANKS}.")
-    if ranks > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+    if ranks > 1 and torchrun.started_us():
         usage("torchrun starts the ranks already; leave --ranks out.")
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Judged:
     """A model on a machine: every way to hold it, also those that take more GPUs than there
     are; `best`: the way to propose for each kind of device, where one fits. `typed`: the model
-    as the user named it."""
+    as the user named it. `kinds`: the devices that may be proposed; none is where that cannot be
+    told."""
 
     listed: Listed
     typed: str
@@ -32,6 +33,7 @@ class Judged:
     fp8: bool
     tokens: int
     fits: tuple[Fit, ...]
+    kinds: tuple[Device, ...]
     best: dict[Device, Fit]
 
     @property
@@ -79,11 +81,13 @@ def doctor(
 
     machine = machines.asked(gpus, gpu_memory) if gpus and gpu_memory else machines.look()
     installed = machines.installation()
-    one = _of_model(utf8(model), machine, context) if model else None
-    judged, broken = ([one], []) if one else _of_all(machine, context)
     problems = [*installed.problems, *machine.problems]
+    kinds: tuple[Device, ...] = () if machine.mig else ("cuda", "cpu")
     if without := _without_cuda(installed, machine):
         problems.append(without)
+        kinds = ("cpu",)
+    one = _of_model(utf8(model), machine, kinds, context) if model else None
+    judged, broken = ([one], []) if one else _of_all(machine, kinds, context)
     if as_json:
         text = report.as_json(one, judged, broken, machine, installed, problems)
     elif one:
@@ -91,11 +95,13 @@ def doctor(
     else:
         text = report.of_all(judged, broken, machine, installed, problems)
     typer.echo(text)
-    if one and not one.proposed:
+    if one and kinds and not one.proposed:
         sys.exit(1)
 
 
-def _of_model(typed: str, machine: Machine, context: int | None) -> Judged:
+def _of_model(
+    typed: str, machine: Machine, kinds: tuple[Device, ...], context: int | None
+) -> Judged:
     from inference import starter
     from inference.errors import InferenceError
     from inference.folder import inspect_folder
@@ -113,14 +119,16 @@ def _of_model(typed: str, machine: Machine, context: int | None) -> Judged:
             fail(listed.problem)
         if context and context > listed.context:
             usage(f"--context is {context:,}; the model's is {listed.context:,} at most.")
-        return _judged(listed, typed, machine, context)
+        return _judged(listed, typed, machine, kinds, context)
     except InferenceError as error:
         fail(str(error))
     except (OSError, ValueError) as error:
         fail(f"{path} cannot be opened: {getattr(error, 'strerror', None) or 'it changed'}.")
 
 
-def _of_all(machine: Machine, context: int | None) -> tuple[list[Judged], list[Listed]]:
+def _of_all(
+    machine: Machine, kinds: tuple[Device, ...], context: int | None
+) -> tuple[list[Judged], list[Listed]]:
     """The models on disk, and the folders that cannot be opened."""
     from inference.errors import InferenceError
     from mistral_tui import catalog
@@ -130,11 +138,17 @@ def _of_all(machine: Machine, context: int | None) -> tuple[list[Judged], list[L
     for listed in found:
         if not listed.problem:
             with contextlib.suppress(InferenceError, OSError):  # it changed meanwhile
-                judged.append(_judged(listed, listed.path, machine, context))
+                judged.append(_judged(listed, listed.path, machine, kinds, context))
     return judged, [listed for listed in found if listed.problem]
 
 
-def _judged(listed: Listed, typed: str, machine: Machine, context: int | None) -> Judged:
+def _judged(
+    listed: Listed,
+    typed: str,
+    machine: Machine,
+    kinds: tuple[Device, ...],
+    context: int | None,
+) -> Judged:
     from inference.fitting import PRECISIONS, RANKS, best, fits, own_precision
     from inference.folder import inspect_folder
 
@@ -148,20 +162,20 @@ def _judged(listed: Listed, typed: str, machine: Machine, context: int | None) -
         rooms = [*free, *[min(free, default=0)] * ranks][:ranks]
         ways += fits(config, rooms, tokens=tokens, precisions=precisions)
     if not machine.asked:
-        room = [machine.available or machine.memory]
+        room = [machine.memory if machine.available is None else machine.available]
         on_cpu = fits(config, room, tokens=tokens, device="cpu", precisions=precisions)
         ways = [*ways, *on_cpu] if free else [*on_cpu, *ways]
     proposed: dict[Device, Fit] = {}
-    kinds: tuple[Device, ...] = ("cuda", "cpu")
     for device in kinds:
         here = [w for w in ways if w.device == device and (device == "cpu" or w.ranks <= len(free))]
         if way := best(here, own):
             proposed[device] = way
-    return Judged(listed, typed, own, config.fp8, tokens, tuple(ways), proposed)
+    return Judged(listed, typed, own, config.fp8, tokens, tuple(ways), kinds, proposed)
 
 
 def _without_cuda(installed: Installation, machine: Machine) -> str:
-    if machine.asked or not machine.gpus or not installed.torch or installed.cuda:
+    gpus = not machine.asked and (machine.gpus or machine.mig)
+    if not gpus or not installed.torch or installed.cuda:
         return ""
     return (
         f"This PyTorch ({installed.torch}) is built without CUDA and cannot use the GPUs; install "

@@ -35,7 +35,7 @@ def of_model(judged: Judged, machine: Machine, problems: Sequence[str]) -> str:
         f"{listed.context:,}"
     )
     lines += [*_machine(machine), "", *_table(judged, machine), "", *_wrapped(_legend(judged))]
-    lines += ["", *_proposal(judged)]
+    lines += ["", *_proposal(judged, machine)]
     if problems:
         lines += ["", *_problems(problems)]
     return "\n".join(lines)
@@ -69,8 +69,14 @@ def _machine(machine: Machine) -> list[str]:
         free = [gpu.free for gpu in alike]
         lines.append(f"{len(free)} × {one_line(name, 32)}, {_gib(total)}, {_gib(min(free))} free")
     cores = "1 core" if machine.cores == 1 else f"{machine.cores} cores"
-    memory = f"memory {_gib(machine.memory)}, {_gib(machine.available)} available; {cores}"
-    return [f"This machine: {line}" for line in (*(lines or ["no NVIDIA GPU"]), memory)]
+    memory = f"memory {_gib(machine.memory)}" if machine.memory else "memory unknown"
+    if machine.available is not None:
+        memory += f", {_gib(machine.available)} available"
+    if machine.mps:
+        lines = ["the GPU (MPS) shares this memory"]
+        return [f"This machine: {line}" for line in (f"{memory}; {cores}", *lines)]
+    lines = lines or ["MIG slices, not judged" if machine.mig else "no NVIDIA GPU"]
+    return [f"This machine: {line}" for line in (*lines, f"{memory}; {cores}")]
 
 
 def _table(judged: Judged, machine: Machine) -> list[str]:
@@ -101,7 +107,7 @@ def _holders(fit: Fit) -> str:
 
 def _verdict(fit: Fit, machine: Machine) -> str:
     if fit.device == "cuda" and not machine.gpus:
-        return "no GPU"
+        return "not judged" if machine.mig else "no CUDA" if machine.mps else "no GPU"
     if not fit.tokens:
         return "no"
     if fit.device == "cuda" and fit.ranks > len(machine.gpus):
@@ -120,11 +126,14 @@ def _legend(judged: Judged) -> str:
     )
 
 
-def _proposal(judged: Judged) -> list[str]:
+def _proposal(judged: Judged, machine: Machine) -> list[str]:
     way = judged.proposed
+    if not judged.kinds:
+        return ["Whether a MIG slice holds it is not told, so nothing is proposed."]
     if way is None:
-        return _wrapped(f"It does not fit, not even for a short conversation. {would_do(judged)}")
-    first, *others = commands(way, judged)
+        on = "It does not fit" if "cuda" in judged.kinds else "It does not fit the CPU"
+        return _wrapped(f"{on}, not even for a short conversation. {would_do(judged)}")
+    first, *others = commands(way, judged, machine)
     lines = [f"Start it:  {first}", *(f"or:        {command}" for command in others)]
     if way.precision is not judged.own:
         lines += _wrapped(f"In {way.precision.name}, for in {judged.own.name} it fits less well.")
@@ -139,12 +148,13 @@ def _proposal(judged: Judged) -> list[str]:
     return lines
 
 
-def commands(way: Fit, judged: Judged) -> list[str]:
-    """The command lines that start it, the first one to be proposed."""
+def commands(way: Fit, judged: Judged, machine: Machine) -> list[str]:
+    """The command lines that start it, the first one to be proposed. A Mac is not told to use
+    the CPU: its GPU has the same memory."""
     typed = judged.typed
     words = shlex.quote(f"./{typed}" if typed in COMMANDS else typed)
     words = "mistral-tui " + one_line(words, 4096)
-    if way.device == "cpu":
+    if way.device == "cpu" and not machine.mps:
         words += " --device cpu"
     if way.precision is not judged.own:
         words += f" --dtype {way.precision.name}"
@@ -182,16 +192,17 @@ def _models(judged: Sequence[Judged], machine: Machine) -> list[str]:
     rows = [("MODEL", "PARAMETERS", "DTYPE", "FITS")]
     for one in judged:
         name, parameters = one_line(one.listed.name, 32), catalog.count(one.listed)
-        rows.append((name, parameters, one.own.name, in_short(one)))
+        rows.append((name, parameters, one.own.name, in_short(one, machine)))
     return [line[:_WIDTH].rstrip() for line in _columns(rows)]
 
 
-def in_short(judged: Judged) -> str:
+def in_short(judged: Judged, machine: Machine) -> str:
     """In a few words whether it fits."""
     way = judged.proposed
     if way is None:
-        return "no"
-    where = "the CPU" if way.device == "cpu" else _gpus(way.ranks)
+        return "no" if judged.kinds else "not judged"
+    on_cpu = "CPU and MPS" if machine.mps else "the CPU"
+    where = on_cpu if way.device == "cpu" else _gpus(way.ranks)
     as_ = "" if way.precision is judged.own else f" as {way.precision.name}"
     return f"{where}{as_}" + ("" if way.whole else f", {way.tokens:,} tokens")
 
@@ -315,7 +326,7 @@ def _model(judged: Judged, machine: Machine) -> dict[str, Any]:
             "ranks": way.ranks,
             "dtype": way.precision.name,
             "tokens": way.tokens,
-            "commands": commands(way, judged),
+            "commands": commands(way, judged, machine),
         }
         if way
         else None,

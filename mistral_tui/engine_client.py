@@ -34,6 +34,7 @@ from inference.outbox import HEARTBEAT_SECONDS
 from inference.parallel.lifeline import SILENCE_SECONDS as _LOST_SECONDS
 from inference.parallel.lifeline import WITHOUT_A_WORD, gave_no_sign
 from inference.parallel.ranks import from_environment
+from mistral_tui import torchrun
 from mistral_tui.rank_processes import RankProcesses, how_it_ended, is_stopped
 
 _LOG_BYTES = 1 << 20
@@ -100,7 +101,7 @@ class LocalEngine:
     def __init__(self, log_path: Path, *, ranks: int = 1) -> None:
         self.log_path = log_path
         self._ranks = RankProcesses(ranks, log_path, open_log)
-        self._together = ranks > 1 or from_environment().world > 1
+        self._together = ranks > 1 or from_environment(torchrun.environment()).world > 1
         self._ids = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -164,7 +165,7 @@ class LocalEngine:
                 stdout=log,
                 stderr=log,
                 pass_fds=(theirs.fileno(),),
-                env=self._ranks.environment(0) if self._ranks.count > 1 else None,
+                env=self._ranks.environment(0),
                 start_new_session=True,  # no signal and no output of it meets the terminal
             )
         return ours

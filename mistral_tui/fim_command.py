@@ -100,10 +100,9 @@ def fim(
         usage("Several --candidates need a --temperature above 0.")
     choice = choose(model, device, dtype, threads, attention, lora, ranks=ranks, pipeline=pipeline)
     of_panel = where is not None or stdio
-    settings = FimSettings()
-    if of_panel:
-        values = config().values
-        settings, choice = FimSettings.of(values), choice.filled(values)
+    values = config().values
+    choice = choice.filled(values)
+    settings = FimSettings.of(values) if of_panel else FimSettings()
     asking = oneshot.Asking(
         sampling,
         settings,

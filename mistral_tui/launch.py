@@ -34,10 +34,11 @@ def open_chat(
     code: tuple[str, ...] | None = None,
     preset: str = "",
 ) -> NoReturn:
-    """The chat, until the user leaves it; `code`: with these files in the code panel. With several
-    ranks the terminal is left whole whoever dies."""
-    torchrun = "TORCHELASTIC_RUN_ID" in os.environ
-    if torchrun:
+    """The chat, until the user leaves it; `code`: with these files in the code panel. Under
+    torchrun and with --ranks the terminal is left whole whoever dies."""
+    from mistral_tui import torchrun
+
+    if torchrun.started_us():
         from mistral_tui import terminal
 
         terminal.take()
@@ -49,7 +50,7 @@ def open_chat(
         # Textual draws on standard error: `2>file` must not swallow the screen.
         setattr(sys, "__stderr__", sys.__stdout__)  # noqa: B010
     guard = None
-    if torchrun or (choice.ranks or 1) > 1:
+    if torchrun.started_us() or (choice.ranks or 1) > 1:
         from mistral_tui import terminal
 
         guard = terminal.guard()

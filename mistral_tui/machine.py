@@ -13,9 +13,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mistral_tui import paths
 from mistral_tui.sanitize import one_line
@@ -25,6 +25,7 @@ _SMI_SECONDS = 10.0
 _MOST_GPUS = 64
 _MIB = 1 << 20
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 
 EXTRAS = (
@@ -47,15 +48,19 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Memory in bytes. `problems`: sentences on what could not be told. `asked`: it is not this
-    machine, but one that was asked for."""
+    """Memory in bytes, 0 is unknown; `available` is None where it is unknown. `problems`:
+    sentences on what could not be told. `asked`: it is not this machine, but one that was asked
+    for. `mig`: it is used by slices of GPUs, which are not counted. `mps`: a Mac, whose GPU
+    shares the memory."""
 
     gpus: tuple[Gpu, ...]
     memory: int = 0
-    available: int = 0
+    available: int | None = None
     cores: int = 0
     problems: tuple[str, ...] = ()
     asked: bool = False
+    mig: bool = False
+    mps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,12 @@ class Installation:
 
 def look(environment: Mapping[str, str] = os.environ) -> Machine:
     """This machine as the app would use it."""
-    gpus, problems = _gpus(environment)
+    gpus, problems, mig = _gpus(environment)
     memory, available = _memory()
     if not memory:
         problems = (*problems, "This machine does not tell how much memory it has.")
-    return Machine(gpus, memory, available, _cores(), problems)
+    mps = sys.platform == "darwin"
+    return Machine(gpus, memory, available, _cores(), problems, mig=mig, mps=mps)
 
 
 def asked(gpus: int, memory: float) -> Machine:
@@ -110,34 +116,38 @@ def asked(gpus: int, memory: float) -> Machine:
 # ── GPUs ────────────────────────────────────────────────────────────────────────────
 
 
-def _gpus(environment: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
-    """The GPUs that a process sees, in the order of nvidia-smi, and what could not be told."""
+def _gpus(environment: Mapping[str, str]) -> tuple[tuple[Gpu, ...], tuple[str, ...], bool]:
+    """The GPUs that a process sees, in the order of nvidia-smi; what could not be told; whether
+    it sees MIG slices instead."""
     output = _nvidia_smi()
     if output is None:
         sentence = "nvidia-smi does not answer, so no GPU is counted; `nvidia-smi -L` tells more."
-        return (), (sentence,)
+        return (), (sentence,), False
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if re.search(r"^GPU-", output, re.M) and re.search(r"(^|,)\s*MIG-", visible or ""):
+        sentence = "MIG slices are not judged; use --gpus and --gpu-memory to say what they have."
+        return (), (sentence,), True
     listed: dict[str, Gpu] = {}
     problems = []
     for line in output.splitlines()[:_MOST_GPUS]:
         uuid, _, rest = line.partition(", ")
         name, *sizes = rest.rsplit(", ", 2)
         name = one_line(name, 60)
-        numbers = [int(size) * _MIB if re.fullmatch(r"\d{1,9}", size) else 0 for size in sizes]
-        if len(numbers) == 2 and numbers[0]:
-            total, free = numbers
-            listed[uuid] = Gpu(name, total, min(free or total, total))
+        numbers = [int(size) * _MIB if re.fullmatch(r"\d{1,9}", size) else None for size in sizes]
+        if len(numbers) == 2 and (total := numbers[0]):
+            free = numbers[1]
+            listed[uuid] = Gpu(name, total, total if free is None else min(free, total))
         elif line.startswith("GPU-"):
             problems.append(f"nvidia-smi does not tell the memory of {name}; it is not counted.")
-    visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not listed:
-        return tuple(listed.values()), tuple(problems)
+        return tuple(listed.values()), tuple(problems), False
     chosen, understood = _visible(visible, list(listed))
     if not understood:
         problems.append(
             f"CUDA_VISIBLE_DEVICES is {one_line(visible, 60)!r}, of which the GPUs from the first "
             "unknown one on are left out, as CUDA does."
         )
-    return tuple(listed[uuid] for uuid in chosen), tuple(problems)
+    return tuple(listed[uuid] for uuid in chosen), tuple(problems), False
 
 
 def _visible(said: str, uuids: list[str]) -> tuple[list[str], bool]:
@@ -186,26 +196,59 @@ def _nvidia_smi() -> str | None:
 # ── memory and cores ────────────────────────────────────────────────────────────────
 
 
-def _memory() -> tuple[int, int]:
-    """Bytes in all and available, a container's limit respected; 0: unknown."""
+def _memory() -> tuple[int, int | None]:
+    """Bytes in all and available, cgroups' limits respected; 0 and None: unknown."""
     if sys.platform == "darwin":
-        total = _sysctl("hw.memsize")
-        return total, total
+        return _sysctl("hw.memsize"), None
     try:
         lines = dict(
             line.split(":", 1) for line in _MEMINFO.read_text().splitlines() if ":" in line
         )
         total, available = (int(lines[n].split()[0]) << 10 for n in ("MemTotal", "MemAvailable"))
     except (OSError, ValueError, KeyError, IndexError):
-        return 0, 0
-    with contextlib.suppress(OSError, ValueError):
-        limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is none
-        used = int((_CGROUP / "memory.current").read_text())
-        stat = (_CGROUP / "memory.stat").read_text()
-        cached = re.search(r"^inactive_file (\d+)$", stat, re.M)
-        used -= int(cached[1]) if cached else 0
-        total, available = min(total, limit), min(available, max(0, limit - used))
+        return 0, None
+    own = total
+    for limit, used in _limits():
+        if 0 < limit < own:  # where there is none it is "max", or more than any machine has
+            total, available = min(total, limit), min(available, max(0, limit - used))
     return total, available
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """The limit and the use in bytes of the process's cgroups and of all above them."""
+    versions = {
+        "": (_CGROUP, "memory.max", "memory.current", "inactive_file"),
+        "memory": (
+            _CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    }  # fmt: skip
+    for controller, (root, limit, usage, cache) in versions.items():
+        path = _own_cgroup(controller)
+        for folder in (path, *path.parents):
+            here = root / folder
+            if found := _number(here / limit):
+                cached = _number(here / "memory.stat", f"{cache} ")  # given back when needed
+                yield found, max(0, _number(here / usage) - cached)
+
+
+def _own_cgroup(controller: str) -> PurePosixPath:
+    """The process's cgroup below the mount; that itself where it is not told, or is outside of
+    what the process sees."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in _OWN_CGROUP.read_text().splitlines():
+            _, names, path = line.split(":", 2)
+            if controller in names.split(",") and ".." not in path.split("/"):
+                return PurePosixPath(path.lstrip("/"))
+    return PurePosixPath()
+
+
+def _number(path: Path, name: str = "") -> int:
+    """The number of a line of a file that begins with `name`; 0 where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = re.search(rf"^{name}(\d+)$", path.read_text(), re.M)
+        return int(found[1]) if found else 0
+    return 0
 
 
 def _sysctl(name: str) -> int:

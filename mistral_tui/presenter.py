@@ -44,6 +44,7 @@ _FOOTNOTES = {  # by status, or by the reason of the end where that says more
     "interrupted": "broken off",
 }
 _MOST = 1000  # characters of a sentence that is shown
+_MOST_LINES = 4  # of a log, where there is no conversation to show more in
 _SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
 
@@ -223,7 +224,9 @@ class Presenter:
                 self._leave(event)
             case "lost":
                 ending = f"Nothing of the conversation is lost. {key_of('restart')} restarts it."
-                self.no_model("The engine stopped", f"{event.sentence} {ending}", wrong=True)
+                end = "\n".join(event.detail.splitlines()[-_MOST_LINES:])
+                said = f"{event.sentence} {ending}\n\n{end}".rstrip()
+                self.no_model("The engine stopped", said, wrong=True)
                 self.note(f"{event.sentence} {ending}")
                 self._quote(event.detail)
 

@@ -17,6 +17,7 @@ from typing import IO
 
 from inference.parallel.lifeline import last_lines
 from inference.parallel.ranks import RENDEZVOUS
+from mistral_tui import torchrun
 
 _END_SECONDS = 2.0
 
@@ -37,7 +38,9 @@ class RankProcesses:
         return rank_log(self._log_path, rank)
 
     def environment(self, rank: int) -> dict[str, str]:
-        """The variables that tell a process which rank it is."""
+        """The variables that tell a process which rank it is, where it is one of several."""
+        if self.count == 1:
+            return torchrun.environment()
         said = {"RANK": rank, "LOCAL_RANK": rank}
         said |= {"WORLD_SIZE": self.count, "LOCAL_WORLD_SIZE": self.count}
         meet = {RENDEZVOUS: str(Path(self._folder) / "ranks")}

@@ -26,6 +26,7 @@ RESTORE = (
 )
 """Ends every mode that Textual turns on."""
 _POLL_SECONDS = 0.25
+_MOST_FILES = 1 << 16
 _TAKEN = b"+"
 _FAREWELL = b"."
 _GONE = (OSError, termios.error)
@@ -69,6 +70,7 @@ def guard() -> Guard:
         os.close(reading)
         return Guard(writing, None, None)
     if pid == 0:
+        os.close(writing)  # else its end would never be seen
         _stand_by(reading, saved)
     os.close(reading)
     return Guard(writing, pid, saved)
@@ -82,7 +84,7 @@ def _stand_by(reading: int, saved: list[Any]) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         os.dup2(reading, 0)
-        os.closerange(2, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(2, min(os.sysconf("SC_OPEN_MAX"), _MOST_FILES))
         last = b""
         while byte := os.read(0, 1):
             last = byte

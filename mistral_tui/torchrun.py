@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 _WITH_ENGINE = ("chat", "code", "demo", "fim")
 _HELP = ("--help", "-h", "--version")
 _STALE_SECONDS = 86_400
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_PREFIXES = ("TORCHELASTIC_", "GROUP_", "ROLE_")
 _REASON_SECONDS = 1.5
+_said: dict[str, str] = {}
 
 
 def enter(args: list[str]) -> None:
@@ -37,6 +40,10 @@ def enter(args: list[str]) -> None:
     if ranks.rank == 0:
         _forget_old(logs, left)
         atexit.register(_leave, left)
+        # For the engine alone: an editor, a tool or a shell that is started here is no rank.
+        for name in list(os.environ):
+            if name in _NAMES or name.startswith(_PREFIXES):
+                _said[name] = os.environ.pop(name)
         return
     from mistral_tui.rank_processes import rank_log
 
@@ -47,6 +54,16 @@ def enter(args: list[str]) -> None:
     from inference.parallel import rank
 
     rank.run(ranks, os.getppid(), log_path, left.exists)
+
+
+def started_us() -> bool:
+    """Whether this is rank 0 of torchrun's."""
+    return bool(_said)
+
+
+def environment() -> dict[str, str]:
+    """The variables of the engine's process, those of torchrun among them."""
+    return os.environ | _said
 
 
 def told_to_end(app: ChatApp, number: int) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from inference.cache import KVCache
 from inference.devices import pick_device, pick_dtype, set_threads
-from inference.errors import InferenceError, explain
+from inference.errors import InferenceError, SettingError, explain
 from inference.files import one_line
 from inference.folder import inspect_folder
 from inference.lora import load_lora, remove_lora
@@ -87,19 +87,28 @@ class Follower:
     def _together(self, do: Callable[[dict[str, Any]], None], data: Tensor) -> None:
         """Do what all ranks do, and report whether it went well."""
         report = ""
+        said = json.loads(unpacked(data))
         try:
-            do(json.loads(unpacked(data)))
+            do(said)
         except Exception as error:
             log.exception("an order failed")
+            self._line.load_failed(said["number"])
             kind, sentence = explain(error)
-            report = json.dumps([kind, one_line(sentence, _MOST_SENTENCE)])
+            report = json.dumps([kind, one_line(sentence, _MOST_SENTENCE)], ensure_ascii=False)
         self._group.report(report)
 
     def _load(self, said: dict[str, Any]) -> None:
         ranks = self._group.ranks
-        # All ranks make it, whatever comes of the load: this one may have no such device.
-        group = self._group.tensors(torch.device(said["device"]))
-        device = pick_device(said["device"], ranks)
+        refused: SettingError | None = None
+        try:
+            device = pick_device(said["device"], ranks)
+        except SettingError as error:
+            refused, device = error, torch.device(said["device"])
+        try:
+            group = self._group.tensors(device)  # all ranks make it, whatever comes of the load
+        finally:
+            if refused is not None:
+                raise refused
         if device.type == "cuda":
             torch.cuda.set_device(device)
         set_threads(said["threads"], ranks.local_world)
@@ -129,7 +138,9 @@ def serve(make: Callable[[], Group], line: Lifeline) -> None:
     to rank 0, which cannot go on without this rank."""
     code = 0
     try:
-        Follower(make(), line).run()
+        group = make()
+        Follower(group, line).run()
+        group.close()
     except BaseException as error:
         log.exception("this rank cannot go on")
         kind, sentence = explain(error)

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from inference.errors import SettingError
 from inference.parallel.ranks import Ranks
 
 TIMEOUT = "MISTRAL_TUI_COLLECTIVE_TIMEOUT"
@@ -43,10 +44,15 @@ class Op(IntEnum):
 
 
 class Group:
-    """This rank's end of both groups. Making one waits for all the others."""
+    """This rank's end of both groups. Making one waits for all the others.
+
+    Raises:
+        SettingError: the variable `TIMEOUT` is no number of seconds.
+    """
 
     def __init__(self, ranks: Ranks, store: Any) -> None:
         self.ranks = ranks
+        self._timeout = _timeout()
         dist.init_process_group(
             "gloo", store=store, rank=ranks.rank, world_size=ranks.world, timeout=_FOREVER
         )
@@ -56,10 +62,7 @@ class Group:
         """The group that tensors on such a device go over; all ranks ask for it together."""
         backend = "nccl" if device.type == "cuda" else "gloo"
         if backend not in self._tensors:
-            seconds = float(os.environ.get(TIMEOUT) or _TIMEOUT_SECONDS)
-            self._tensors[backend] = dist.new_group(
-                backend=backend, timeout=timedelta(seconds=seconds)
-            )
+            self._tensors[backend] = dist.new_group(backend=backend, timeout=self._timeout)
         return self._tensors[backend]
 
     # ── orders: from rank 0 to all ──────────────────────────────────────────────────
@@ -91,7 +94,7 @@ class Group:
     def report(self, text: str, waiting: Callable[[], None] = lambda: None) -> list[str]:
         """What every rank has to say, up to 4 KB each; rank 0 gets them all, others nothing.
         `waiting` is called again and again on rank 0 until all have spoken."""
-        data = text.encode()[:_REPORT_BYTES]
+        data = text.encode(errors="replace")[:_REPORT_BYTES]
         mine = torch.tensor(list(data) + [0] * (_REPORT_BYTES - len(data)), dtype=torch.uint8)
         if self.ranks.rank:
             dist.gather(mine, dst=0)
@@ -108,6 +111,17 @@ class Group:
         """Give the groups up; gloo's threads would abort the end of the process."""
         self._tensors.clear()
         dist.destroy_process_group()
+
+
+def _timeout() -> timedelta:
+    said = os.environ.get(TIMEOUT, "")
+    try:
+        seconds = float(said or _TIMEOUT_SECONDS)
+        if not seconds > 0:
+            raise ValueError
+        return timedelta(seconds=seconds)
+    except (ValueError, OverflowError):
+        raise SettingError(f"{TIMEOUT} is {said!r:.40}; give a number of seconds.") from None
 
 
 def packed(text: str) -> list[int]:

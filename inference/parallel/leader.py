@@ -24,7 +24,7 @@ from torch import Tensor
 from inference.adapter import inspect_adapter
 from inference.cache import KVCache
 from inference.devices import pick_device, set_threads
-from inference.errors import InferenceError, RankLost, explain, restored
+from inference.errors import InferenceError, RankLost, RequestError, explain, restored
 from inference.folder import inspect_folder
 from inference.parallel.group import Group, Op, packed
 from inference.parallel.lifeline import Lifelines, Loss
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LAST_MOMENTS = 2.0  # seconds in which a lost rank is noticed in an orderly way
+_CLOSE_SECONDS = 5.0
+
+
+class _GivenUp(InferenceError):
+    """Another rank has failed; what it says comes with its report."""
 
 
 class Leader:
@@ -56,6 +61,8 @@ class Leader:
         self._numbered = 0
         self._released: deque[tuple[Op, int]] = deque()
         self._busy = False  # in something that all ranks do together
+        self._turn = threading.RLock()  # orders and exchanges of two threads must not mix
+        self._computed: torch.cuda.Event | None = None
 
     # ── loading ─────────────────────────────────────────────────────────────────────
 
@@ -98,13 +105,19 @@ class Leader:
             "threads": threads,
         }
 
+        def told(done: int, total: int) -> None:
+            if self.lifelines.failed_load == number:
+                raise _GivenUp("Another rank has failed.")
+            if progress is not None:
+                progress(done, total)
+
         def load_here() -> Transformer:
             group = self.group.tensors(target)
             if target.type == "cuda":
                 torch.cuda.set_device(target)
             return Transformer.load_share(
                 found, links(share, group), device=target, dtype=dtype, attention=attention,
-                progress=progress,
+                progress=told,
             )  # fmt: skip
 
         undo = (Op.FORGET_MODEL, number)
@@ -130,13 +143,14 @@ class Leader:
                 lambda: load_lora(model, path, scaling=scaling, merge=merge),
                 undo=(Op.NO_LORA, number),
             )
-        except InferenceError:
+        except BaseException:
             remove_lora(model)
             raise
 
     def remove_lora(self, model: Transformer) -> None:
         """See `Transformer.remove_lora`."""
-        self._order(Op.NO_LORA, self._numbers[model])
+        with self._all_ranks():
+            self._order(Op.NO_LORA, self._numbers[model])
 
     # ── the model ───────────────────────────────────────────────────────────────────
 
@@ -153,8 +167,12 @@ class Leader:
 
         Raises:
             RankLost: another rank is gone.
+            RequestError: an id that the model has no embedding for.
         """
         count = tokens.shape[1]
+        ids = tokens.flatten().tolist()
+        if not 0 <= min(ids) <= max(ids) < model.config.vocab_size:
+            raise RequestError(f"The model's token ids are 0 to {model.config.vocab_size - 1:,}.")
         starts = cache.lengths if row is None else [cache.lengths[row]]
         cache.reserve(max(starts) + count)  # what has no room here never begins elsewhere
         with self._all_ranks():
@@ -167,9 +185,13 @@ class Leader:
                 -1 if row is None else row,
                 count,
                 int(last_only),
-                data=[*starts, *tokens.flatten().tolist()],
+                data=[*starts, *ids],
             )
-            return model.compute(tokens, cache, row=row, last_only=last_only)
+            logits = model.compute(tokens, cache, row=row, last_only=last_only)
+            if logits.is_cuda:  # it is not computed yet
+                self._computed = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                self._computed.record()
+            return logits
 
     def fan_out(self, cache: KVCache, rows: int, room: int) -> KVCache:
         """See `Transformer.fan_out`."""
@@ -189,8 +211,8 @@ class Leader:
 
     def forget(self) -> None:
         """Have the others forget what is no longer here."""
-        while self._released:
-            op, number = self._released.popleft()
+        gone = [self._released.popleft() for _ in range(len(self._released))]
+        for op, number in sorted(gone):  # caches first: then the model's memory is free
             self.group.order(op, number)
 
     # ── orders ──────────────────────────────────────────────────────────────────────
@@ -224,19 +246,26 @@ class Leader:
                     failed(trouble)
 
         with self._all_ranks():
-            self._order(op, data=packed(json.dumps(said)))
+            self.lifelines.loading = True
             try:
-                done = do()
-            except BaseException as trouble:
-                failed(trouble)
-            for rank, report in enumerate(self.group.report("", wait)):
-                if report and error is None:
-                    kind, sentence = json.loads(report)
-                    error = restored(kind, f"Rank {rank}: {sentence}")
-            if error is not None:
-                self._order(*undo)
+                self._order(op, data=packed(json.dumps(said)))
+                try:
+                    done = do()
+                except BaseException as trouble:
+                    failed(trouble)
+                for rank, report in enumerate(self.group.report("", wait)):
+                    if report and (error is None or isinstance(error, _GivenUp)):
+                        kind, sentence = json.loads(report)
+                        error = restored(kind, f"Rank {rank}: {sentence}")
+                if error is not None:
+                    self._order(*undo)
+            finally:
+                self.lifelines.loading = False
         if error is not None:
-            raise error
+            try:
+                raise error
+            finally:
+                error = None  # it holds this frame, and what was loaded, in a circle
         return done
 
     # ── losses ──────────────────────────────────────────────────────────────────────
@@ -246,6 +275,7 @@ class Leader:
         """Around what no rank may leave before the others: whoever does parts from them."""
         if self.loss is not None:
             raise RankLost(self.loss.sentence)
+        self._turn.acquire()
         self._busy = True
         try:
             yield
@@ -257,6 +287,7 @@ class Leader:
             raise
         finally:
             self._busy = False
+            self._turn.release()
 
     def _wait_for_loss(self, error: BaseException) -> None:
         """A collective fails a moment before, or after, it is known which rank was lost."""
@@ -273,21 +304,34 @@ class Leader:
 
     def _end_if_stuck(self) -> None:
         time.sleep(_LAST_MOMENTS)
-        if self._busy:  # a stopped rank holds the main thread in a collective
+        event = self._computed
+        computing = event is not None and not event.query()  # type: ignore[no-untyped-call]
+        if self._busy or computing:  # a stopped rank holds the main thread in a collective
             assert self.loss is not None
             print(f"{self.loss.sentence}\n{self.loss.tail}", file=sys.stderr, flush=True)  # noqa: T201
             os._exit(1)
 
     def close(self) -> None:
-        """Let the others leave, and give the groups up."""
+        """Give the groups up, with the others, and let them leave."""
         from inference.transformer import Transformer
 
-        self.lifelines.bye()
         if self.loss is None:
-            # A group's threads end with its last user. One that lets go of a tensor after the
-            # interpreter's end aborts the process.
-            for model in list(self._numbers):
-                if isinstance(model, Transformer):
-                    model.links.close()
+            # NCCL's end can wait for a rank that is gone already; nobody waits for that.
+            threading.Thread(target=_end_soon, name="close", daemon=True).start()
             with contextlib.suppress(RuntimeError):
+                self._order(Op.END)
+                # A group's threads end with its last user. One that lets go of a tensor after the
+                # interpreter's end aborts the process.
+                for model in list(self._numbers):
+                    if isinstance(model, Transformer):
+                        model.links.close()
                 self.group.close()
+        self.lifelines.bye()
+
+
+def _end_soon() -> None:
+    time.sleep(_CLOSE_SECONDS)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(1 if hasattr(sys, "last_value") else 0)

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 0.5
 SILENCE_SECONDS = 8.0
 """A rank that is silent for so long is lost."""
+LOADING_SECONDS = 120.0
+"""While a model is loaded: a driver or a library that starts may let no thread speak for long."""
 WITHOUT_A_WORD = "ended without a word: it was killed, or it crashed"
 """What is known here of a rank that was killed; who started it knows more."""
 _MOST_LINE = 64 << 10
@@ -70,6 +72,10 @@ class Lifelines:
         self._peers: dict[int, _Peer] = {}
         self._changed = threading.Condition()
         self._over = False
+        self.loading = False
+        """Whether all ranks load something."""
+        self.failed_load = 0
+        """The last load, by its number, of which a rank has said that it failed there."""
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listening, selectors.EVENT_READ)
         threading.Thread(target=self._run, name="lifelines", daemon=True).start()
@@ -130,7 +136,7 @@ class Lifelines:
                 beat = now
                 self._tell({})
                 rank, silent = self.silence()
-                if silent > SILENCE_SECONDS:
+                if silent > (LOADING_SECONDS if self.loading else SILENCE_SECONDS):
                     self._lose_silent(self._peers[rank], silent)
 
     def _accept(self) -> None:
@@ -174,6 +180,7 @@ class Lifelines:
         message = json.loads(line)
         if "failed" in message:
             self._lose(peer, f"failed: {message['failed']}".rstrip("."))
+        self.failed_load = int(message.get("failed_load", self.failed_load))
 
     def _welcome(self, peer: _Peer, line: bytes | bytearray) -> None:
         """Take up a rank by its first line: the token, a space, and what is to be known of it."""
@@ -252,6 +259,10 @@ class Lifeline:
         """Tell rank 0 why this one ends."""
         self._send({"failed": sentence})
 
+    def load_failed(self, number: int) -> None:
+        """Tell rank 0 that it need not go on with a load; why comes with the report."""
+        self._send({"failed_load": number})
+
     def _send(self, message: dict[str, Any]) -> None:
         with self._sending, contextlib.suppress(OSError):
             self._socket.sendall(json.dumps(message).encode() + b"\n")
@@ -286,7 +297,8 @@ def keep_alive(connected: socket.socket) -> None:
     """Have the system notice that a machine at the other end is gone."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+    options = ("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)
+    for name, value in (*options, ("TCP_USER_TIMEOUT", 60_000)):  # ms
         if hasattr(socket, name):
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 

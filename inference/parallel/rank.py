@@ -26,7 +26,7 @@ _LAST_MOMENTS = 3.0  # seconds in which rank 0 has this one leave
 def run(
     ranks: Ranks, parent: int, log_path: Path | None, gone: Callable[[], bool] = lambda: False
 ) -> NoReturn:
-    """Be this rank; see `team.follow`."""
+    """Be this rank; see `team.follow`. Whoever started it, `parent`, is gone for good, too."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # before there are threads
     threading.Thread(target=_end_when_told, name="terminator", daemon=True).start()
@@ -37,7 +37,12 @@ def run(
         with contextlib.suppress(OSError):
             begin = log_path.stat().st_size
     logging.getLogger(__name__).info("rank %d of %d", ranks.rank, ranks.world)
-    follow(ranks, gone=gone, log_path=log_path, log_begin=begin)
+    follow(
+        ranks,
+        gone=lambda: gone() or os.getppid() != parent,
+        log_path=log_path,
+        log_begin=begin,
+    )
 
 
 def _end_when_told() -> None:

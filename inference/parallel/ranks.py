@@ -55,5 +55,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Ranks:
         raise SettingError(f"Rank {rank} of {world} cannot be; start the ranks with torchrun.")
     if file:
         return Ranks(rank, world, local_rank, local_world, f"file://{file}")
-    host = environment.get("MASTER_ADDR", "127.0.0.1")
+    # torchrun names this machine as others call it, which may lead to no interface of its own.
+    local = local_world == world
+    host = "127.0.0.1" if local else environment.get("MASTER_ADDR", "127.0.0.1")
     return Ranks(rank, world, local_rank, local_world, "env://", host, True)

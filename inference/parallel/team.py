@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from inference.errors import RankLost
+from inference.errors import RankLost, SettingError
 from inference.parallel.ranks import Ranks, from_environment
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def leader(
     if ranks.world == 1:
         return None
     if _leader is None:
+        _refuse_a_group(_meeting is not None)
         _use_loopback(ranks)
         if ranks.rank:
             follow(ranks)
@@ -55,6 +56,16 @@ def leader(
         _leader = _meeting.wait(waiting)
         atexit.register(_leader.close)
     return _leader
+
+
+def _refuse_a_group(ours: bool) -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized() and not ours:
+        raise SettingError(
+            "This program has made a torch.distributed process group of its own; load the model "
+            'with parallel="none", which needs no ranks, or leave the group to it.'
+        )
 
 
 def joined() -> Leader | None:
@@ -130,10 +141,19 @@ def follow(
             if gone():
                 os._exit(0)
             time.sleep(_POLL_SECONDS)
-        line = Lifeline(ranks, store.get(_KEY).decode(), log_path, log_begin)
-    except (OSError, RuntimeError):  # rank 0, or where the ranks meet, is gone
+        address = store.get(_KEY).decode()
+    except (OSError, RuntimeError):  # where the ranks meet is gone, and rank 0 with it
         log.exception("rank 0 was not found")
         sys.stderr.flush()
+        os._exit(0)
+    try:
+        line = Lifeline(ranks, address, log_path, log_begin)
+    except OSError as error:
+        if not gone():
+            where = f"{ranks.host}, port {address.split()[0]}"
+            log.error("rank 0 cannot be reached at %s: %s", where, error)
+            sys.stderr.flush()
+            os._exit(1)  # so that whoever started the ranks ends them all
         os._exit(0)
     serve(lambda: Group(ranks, store), line)
     raise AssertionError("unreachable")

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +19,15 @@ from mistral_tui import cli, machine
 
 MIB = 1 << 20
 BIG: dict[str, Any] = {"dim": 512, "hidden_dim": 2048, "n_heads": 8, "n_kv_heads": 8}
+TORCH_CUDA = machine._torch_cuda
 
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Folders and a home of its own, no GPU and no say in which."""
+    """Folders and a home of its own, no GPU and no say in which, no cgroup; a torch for CUDA."""
+    monkeypatch.setattr(machine, "_torch_cuda", lambda version: "12.8")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "own_cgroup")
     for name in ("DATA", "STATE", "CONFIG", "CACHE"):
         monkeypatch.setenv(f"MISTRAL_TUI_{name}", str(tmp_path / name.lower()))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -181,12 +186,10 @@ def test_more_tokens_than_the_model_has_is_wrong_usage(
 def test_the_report_fits_a_small_screen(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     gpus: int,
 ) -> None:
     nvidia_smi(tmp_path, *cards(gpus, 81559, "NVIDIA H100 80GB HBM3 with a long name"))
     folder = tiny.make(tmp_path / "m", n_layers=8, n_heads=6, n_kv_heads=6)  # pipelines, too
-    monkeypatch.setattr(machine, "_torch_cuda", lambda version: "12.8")
     _, out, _ = run(capsys, str(folder))
     lines = out.splitlines()
     assert len(lines) <= 24
@@ -238,6 +241,7 @@ def test_gpus_are_told_by_nvidia_smi(tmp_path: Path) -> None:
         ("GPU-c", "C", True),
         ("GPU-c1, GPU-a", "CA", True),
         ("MIG-1234", "", False),
+        ("X,MIG-1234", "", False),
         ("GPU-", "", False),
         ("0,\x1b[31m", "A", False),
     ],
@@ -250,6 +254,38 @@ def test_cuda_visible_devices_leaves_what_cuda_would(
     assert "".join(gpu.name for gpu in found.gpus) == names
     assert bool(found.problems) is not understood
     assert all("\x1b" not in problem for problem in found.problems)
+    assert found.mig is ("MIG-" in said)
+
+
+def test_a_gpu_with_nothing_free_holds_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nvidia_smi(tmp_path, "GPU-a, NVIDIA A100, 40960, 0")
+    assert machine.look({}).gpus == (machine.Gpu("NVIDIA A100", 40960 * MIB, 0),)
+    model = told(capsys, str(tiny.make(tmp_path / "m")))["model"]
+    assert model["proposal"]["device"] == "cpu"
+    assert not any(way["fits"] for way in model["ways"] if way["device"] == "cuda")
+
+
+def test_for_mig_slices_nothing_is_proposed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tiny.make(tmp_path / "models" / "m"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
+    assert told(capsys, folder)["model"]["proposal"]["device"] == "cpu"  # there is no GPU at all
+    nvidia_smi(tmp_path, *cards(1, 40960))
+    code, out, _ = run(capsys, folder)
+    assert code == 0  # not: it does not fit
+    assert "! MIG slices are not judged; use --gpus and --gpu-memory" in out
+    assert not any(words in out for words in ("Start it", "not fit", "no GPU", "no NVIDIA GPU"))
+    assert run(capsys)[1].count("not judged") == 3
+    code, out, _ = run(capsys, folder, "--json")
+    assert (code, json.loads(out)["model"]["proposal"]) == (0, None)
+    code, out, _ = run(capsys, folder, "--gpus", "1", "--gpu-memory", "10")
+    assert (code, "MIG" in out) == (0, False)
+    assert f"Start it:  mistral-tui {folder}\n" in out
+    monkeypatch.setattr(machine, "_torch_cuda", lambda version: "")
+    assert told(capsys, folder)["model"]["proposal"]["device"] == "cpu"
 
 
 def test_an_nvidia_smi_that_hangs_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,10 +309,10 @@ def test_what_nvidia_smi_says_cannot_write_to_the_terminal(
 
 
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.sys, "platform", "linux")
+    monkeypatch.setattr(machine, "sys", SimpleNamespace(platform="linux"))
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
-    assert machine._memory() == (0, 0)
+    assert machine._memory() == (0, None)
     assert "memory" in machine.look({}).problems[0]
     (tmp_path / "meminfo").write_text("MemTotal: 4000 kB\nMemFree: 1 kB\nMemAvailable: 3000 kB\n")
     assert machine._memory() == (4000 << 10, 3000 << 10)
@@ -286,6 +322,91 @@ def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert machine._memory() == (4000 << 10, 3000 << 10)
     (tmp_path / "memory.max").write_text("2000000\n")
     assert machine._memory() == (2_000_000, 1_400_000)
+    (tmp_path / "memory.current").unlink()
+    assert machine._memory() == (2_000_000, 2_000_000)
+
+
+@pytest.mark.parametrize(
+    ("root", "own", "limit", "usage", "stat"),
+    [
+        ("", "0::{}", "memory.max", "memory.current", "inactive_file"),
+        (
+            "memory",
+            "9:name=systemd:/elsewhere\n4:cpuset,memory:{}\n0::/",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "inactive_file 999999\ntotal_inactive_file",
+        ),
+    ],
+)
+def test_the_smallest_limit_on_the_way_to_the_processs_cgroup_counts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    root: str,
+    own: str,
+    limit: str,
+    usage: str,
+    stat: str,
+) -> None:
+    monkeypatch.setattr(machine, "sys", SimpleNamespace(platform="linux"))
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
+    (tmp_path / "meminfo").write_text("MemTotal: 4000 kB\nMemAvailable: 3000 kB\n")
+    top = tmp_path / "cgroup" / root
+
+    def limited(path: str, to: object, used: int = 0, cached: int = 0) -> None:
+        (top / path).mkdir(parents=True, exist_ok=True)
+        (top / path / limit).write_text(f"{to}\n")
+        (top / path / usage).write_text(f"{used}\n")
+        (top / path / "memory.stat").write_text(f"anon 1\n{stat} {cached}\n")
+
+    def within(path: str) -> tuple[int, int | None]:
+        (tmp_path / "own_cgroup").write_text(own.format(path) + "\n")
+        return machine._memory()
+
+    unlimited = (4000 << 10, 3000 << 10)
+    limited("user/job: 1/step", "max" if not root else (1 << 63) - 4096, 3_900_000)
+    limited("user/other", 1_000)
+    assert within("/user/job: 1/step") == unlimited
+    limited("user/job: 1", 2_000_000, 700_000, 100_000)
+    assert within("/user/job: 1/step") == (2_000_000, 1_400_000)
+    limited("user", 3_000_000, 2_900_000, 200_000)  # more, but siblings use it
+    assert within("/user/job: 1/step") == (2_000_000, 300_000)
+    limited("user/job: 1/step", 1_500_000, 1_600_000)  # just now more than allowed
+    assert within("/user/job: 1/step") == (1_500_000, 0)
+    assert within("/user") == (3_000_000, 300_000)
+    limited("", 4000 << 10, 4000 << 10)  # as much as there is: no limit
+    assert within("/") == within("/../user") == within("/gone/meanwhile") == unlimited
+    limited("", 2_500_000)  # a container that sees its own cgroup at the root
+    assert within("/gone/meanwhile") == (2_500_000, 2_500_000)
+
+
+def test_a_full_cgroup_has_no_memory_for_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_memory", lambda: (64 << 30, 0))
+    code, out, _ = run(capsys, str(tiny.make(tmp_path / "m")))
+    assert (code, "It does not fit" in out) == (1, True)
+
+
+def test_on_a_mac_nothing_turns_its_gpu_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tiny.make(tmp_path / "models" / "m"))
+    monkeypatch.setattr(machine, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(machine, "_sysctl", lambda name: 16 << 30)
+    code, out, _ = run(capsys, folder)
+    assert code == 0
+    assert f"Start it:  mistral-tui {folder}\n" in out
+    assert "This machine: memory 16.0 GiB; " in out
+    assert "This machine: the GPU (MPS) shares this memory\n" in out
+    assert not any(words in out for words in ("--device", "available", "no NVIDIA", "no GPU"))
+    found = told(capsys, folder)
+    assert found["machine"]["available_bytes"] is None
+    assert found["model"]["proposal"]["commands"] == [f"mistral-tui {folder}"]
+    assert run(capsys)[1].rstrip().endswith("CPU and MPS")
+    monkeypatch.setattr(machine, "_sysctl", lambda name: 0)
+    _, out, _ = run(capsys, folder)
+    assert "This machine: memory unknown; " in out
 
 
 # ── the installation ────────────────────────────────────────────────────────────────
@@ -333,8 +454,27 @@ def test_a_torch_without_cuda_beside_gpus_is_said(
     assert not any("without CUDA" in problem for problem in told(capsys)["problems"])
 
 
+def test_a_torch_without_cuda_is_proposed_the_cpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tiny.make(tmp_path / "models" / "m"))
+    nvidia_smi(tmp_path, *cards(2, 9000))
+    assert told(capsys, folder)["model"]["proposal"]["device"] == "cuda"
+    monkeypatch.setattr(machine, "_torch_cuda", lambda version: "")
+    model = told(capsys, folder)["model"]
+    assert model["proposal"]["commands"] == [f"mistral-tui {folder} --device cpu"]
+    assert any(way["fits"] for way in model["ways"] if way["device"] == "cuda")
+    assert f"Start it:  mistral-tui {folder} --device cpu\n" in run(capsys, folder)[1]
+    assert run(capsys)[1].split("\n!")[0].rstrip().endswith("the CPU")
+    asked = told(capsys, folder, "--gpus", "1", "--gpu-memory", "9")["model"]
+    assert asked["proposal"]["device"] == "cuda"
+    monkeypatch.setattr(machine, "_memory", lambda: (1 << 20, 1 << 20))
+    code, out, _ = run(capsys, folder)
+    assert (code, "It does not fit the CPU, not even" in out) == (1, True)
+
+
 def test_the_cuda_of_torch_is_told_as_torch_tells_it() -> None:
-    assert machine._torch_cuda(torch.__version__) == (torch.version.cuda or "")
+    assert TORCH_CUDA(torch.__version__) == (torch.version.cuda or "")
 
 
 def test_a_folder_that_cannot_be_written_is_named(

@@ -25,6 +25,8 @@ from ptys import UNKNOWN, check_restored
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from terminal import Terminal
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")
+
 APP = Path(__file__).parents[1] / "scripted_app.py"
 # All that the app itself writes, besides text: colours, the place of the cursor, modes, two
 # questions to the terminal, the keyboard protocol, the shape of the mouse pointer.

@@ -12,15 +12,17 @@ import pytest
 
 import ptys
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")
+
 READY = "Fake-7B"
 
 # The real way to the chat, with an engine that needs no model; it ends as told by its folder.
 APP = """
-import sys
+import os, sys
 from pathlib import Path
 import mistral_tui.backstage as backstage
 from fake_engine import FakeEngine, Load, Reply, card
-from mistral_tui import launch
+from mistral_tui import launch, torchrun
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.history.store import AsyncStore
 
@@ -30,6 +32,8 @@ async def connect(*_):
     engine = FakeEngine([Reply(["one ", "two"])] * 9, [Load(card=card(name="Fake-7B"))])
     return engine, await AsyncStore.open(folder / "c.db")
 
+if "TORCHELASTIC_RUN_ID" in os.environ:
+    torchrun.enter([])
 backstage.connect = connect
 launch.check_folder = lambda *_: None
 try:

@@ -6,7 +6,9 @@ Rank 0 writes what it saw to FOLDER; the others never come behind their first mo
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import itertools
 import json
 import os
 import sys
@@ -19,6 +21,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
+import inference.lora
 from inference import checkpoint
 from inference.cache import KVCache
 from inference.errors import InferenceError
@@ -117,7 +120,21 @@ def _errors(folder: Path) -> dict[str, Any]:
     tried("no lora", lambda: model.load_lora(folder / "moe"))
     tried("lora not there", lambda: model.load_lora(folder / "here only" / "lora"))
     told["unchanged"] = torch.equal(before, model(tokens))
+    tried("no such token", lambda: model(torch.tensor([[5, model.config.vocab_size]])))
     lora = folder / "lora beside" / "lora"
+    if RANK == 0:  # runs out of memory in the middle
+        set_weight, count = inference.lora._set_weight, itertools.count()
+
+        def set_some(*args: Any, **kwargs: Any) -> None:
+            if next(count) == 5:
+                raise MemoryError
+            set_weight(*args, **kwargs)
+
+        inference.lora._set_weight = set_some
+        with contextlib.suppress(MemoryError):
+            model.load_lora(lora, merge=True)
+        inference.lora._set_weight = set_weight
+    told["unchanged after half a lora"] = torch.equal(before, model(tokens))
     model.load_lora(lora, merge=False)
     with_lora = model(tokens)
     told["a difference"] = float((with_lora - before).abs().max())
@@ -201,12 +218,17 @@ def _status(name: str) -> float:
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(name))
 
 
+def _say(line: str) -> None:
+    """In one piece: other ranks write to the same pipe."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def api(folder: Path) -> None:
     """A plain script, and how it can end."""
-    print(f"all: rank {RANK}")
+    _say(f"all: rank {RANK}")
     model = Transformer.from_folder(folder / "tiny")
-    print(f"after: rank {RANK}, {model(torch.tensor([[5, 6]])).shape[-1]} logits")
-    sys.stdout.flush()
+    _say(f"after: rank {RANK}, {model(torch.tensor([[5, 6]])).shape[-1]} logits")
     match os.environ.get("END", ""):
         case "error":
             raise ValueError("a mistake of the script")

@@ -187,3 +187,5 @@ def test_what_fails_on_one_rank_fails_on_all_and_ends_none(
     assert told["unchanged"] is True
     assert told["a difference"] > 0.01
     assert told["taken off"] is True
+    assert told["unchanged after half a lora"] is True
+    assert told["no such token"].startswith("RequestError: The model's token ids are 0 to ")

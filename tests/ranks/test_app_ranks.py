@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import rank_bench
 from fake_engine import chat, screen_text, wait_until
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import LocalEngine
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 from pathlib import Path
 from signal import SIGKILL
 
@@ -13,6 +14,8 @@ import rank_bench
 import tiny
 from engine_bench import failed
 from rank_bench import bench, check
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")
 
 
 @pytest.fixture(scope="module")

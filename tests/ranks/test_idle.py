@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
@@ -12,6 +13,8 @@ import pytest
 import rank_bench
 from inference.parallel.group import TIMEOUT
 from rank_bench import bench, check, cpu_seconds, until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")
 
 
 @pytest.fixture(scope="module")

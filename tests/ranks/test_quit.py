@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from signal import SIGKILL
 
@@ -14,6 +15,8 @@ import torchrun_chat
 from inference.api import LoadProgress, Tokens
 from rank_bench import bench
 from torchrun_chat import chat
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")
 
 
 @pytest.fixture(scope="module")
