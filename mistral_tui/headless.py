@@ -30,6 +30,7 @@ from inference.api import (
 from mistral_tui.choices import ModelChoice, SamplingChoice
 from mistral_tui.engine_client import EngineClient, LocalEngine
 from mistral_tui.sanitize import StreamSanitizer, sanitize
+from mistral_tui.torchrun import REASON_SECONDS, started_us
 
 if TYPE_CHECKING:
     from mistral_tui.headless_tools import Tools
@@ -99,7 +100,9 @@ async def _run(job: Job, client: EngineClient) -> int:
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, interrupted.set)
-    loop.add_signal_handler(signal.SIGTERM, interrupted.set)
+    # torchrun sends this where a rank is lost, and the engine may be about to say which.
+    patience = REASON_SECONDS if started_us() else 0
+    loop.add_signal_handler(signal.SIGTERM, loop.call_later, patience, interrupted.set)
     answering = asyncio.create_task(job.do(client))
     waiting = asyncio.create_task(interrupted.wait())
     try:

@@ -20,7 +20,8 @@ _HELP = ("--help", "-h", "--version")
 _STALE_SECONDS = 86_400
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _PREFIXES = ("TORCHELASTIC_", "GROUP_", "ROLE_")
-_REASON_SECONDS = 1.5
+REASON_SECONDS = 1.5
+"""In which the engine can say why torchrun ends all ranks."""
 _said: dict[str, str] = {}
 
 
@@ -76,7 +77,7 @@ def told_to_end(app: ChatApp, number: int) -> None:
 
 
 async def _leave_for_a_reason(app: ChatApp, code: int) -> None:
-    until = time.monotonic() + _REASON_SECONDS
+    until = time.monotonic() + REASON_SECONDS
     while app.return_code is None and time.monotonic() < until:
         app.session.check_engine()
         await asyncio.sleep(0.05)

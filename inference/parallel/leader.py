@@ -63,6 +63,9 @@ class Leader:
         self._busy = False  # in something that all ranks do together
         self._turn = threading.RLock()  # orders and exchanges of two threads must not mix
         self._computed: torch.cuda.Event | None = None
+        self._closing, self._closed = threading.Event(), threading.Event()
+        # Now: at the end of a program no thread can be started.
+        threading.Thread(target=self._end_if_unclosed, name="close", daemon=True).start()
 
     # ── loading ─────────────────────────────────────────────────────────────────────
 
@@ -316,22 +319,25 @@ class Leader:
         from inference.transformer import Transformer
 
         if self.loss is None:
-            # NCCL's end can wait for a rank that is gone already; nobody waits for that.
-            threading.Thread(target=_end_soon, name="close", daemon=True).start()
-            with contextlib.suppress(RuntimeError):
+            self._closing.set()
+            with contextlib.suppress(Exception):
                 self._order(Op.END)
-                # A group's threads end with its last user. One that lets go of a tensor after the
-                # interpreter's end aborts the process.
-                for model in list(self._numbers):
-                    if isinstance(model, Transformer):
-                        model.links.close()
+            # A group's threads end with its last user. One that lets go of a tensor after the
+            # interpreter's end aborts the process.
+            for model in list(self._numbers):
+                if isinstance(model, Transformer):
+                    model.links.close()
+            with contextlib.suppress(Exception):
                 self.group.close()
+            self._closed.set()
         self.lifelines.bye()
 
-
-def _end_soon() -> None:
-    time.sleep(_CLOSE_SECONDS)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(1 if hasattr(sys, "last_value") else 0)
+    def _end_if_unclosed(self) -> None:
+        """NCCL's end can wait for a rank that is gone already; nobody waits for that."""
+        self._closing.wait()
+        if self._closed.wait(_CLOSE_SECONDS):
+            return
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(1 if hasattr(sys, "last_value") else 0)

@@ -87,3 +87,16 @@ def test_a_rank_that_is_killed_ends_the_chat_and_is_named(model: Path, tmp_path:
         assert "rank 1 of 2" in running.message  # its log
         assert "--continue opens it" in running.message
         assert running.stored() == ([("user", "complete"), ("assistant", "failed")], "a draft")
+
+
+def test_without_a_chat_a_killed_rank_is_named_too(model: Path, tmp_path: Path) -> None:
+    words = torchrun_chat.command(2, model, "-p", "hello", "--device", "cpu")
+    with ptys.run(words, env=torchrun_chat.env(tmp_path)) as terminal:
+        running = torchrun_chat.Chat(terminal, tmp_path)
+        terminal.wait_until(lambda: terminal.processes("inference.worker"), "the engine")
+        before = len(terminal.output)
+        terminal.wait_until(lambda: len(terminal.output) > before + 500, "a part of the answer")
+        running.kill("rank1", SIGKILL)
+        assert terminal.wait(20) == 1
+        running.wait_gone(5)
+        assert "mistral-tui: Rank 1 ended without a word" in running.said
