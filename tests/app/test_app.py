@@ -144,10 +144,13 @@ async def test_up_moves_through_the_rows_of_one_wrapped_line() -> None:
         await ask(pilot, "first")
         long = "word " * 30
         app.prompt.put(long)
+        # It is laid out for its last size: three rows, all of them in view.
+        await wait_until(pilot, lambda: app.prompt.wrapped_document.height == 3)
+        await wait_until(pilot, lambda: app.prompt.content_size.height == 3)
         await pilot.press("up")
         assert app.prompt.text == long
         await pilot.press("up", "up")
-        assert app.prompt.text == "first"
+        await wait_until(pilot, lambda: app.prompt.text == "first")
 
 
 async def test_pasted_lines_stay_lines_and_control_bytes_go() -> None:
