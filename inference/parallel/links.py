@@ -18,10 +18,12 @@ from inference.parallel.plan import Share
 
 
 class Links:
-    """Of a process that holds the whole model: there is nobody to meet."""
+    """Of a process that holds the whole model: there is nobody to meet. `group` is the process
+    group that tensors go over where there is somebody."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, share: Share, group: Any = None) -> None:
         self.share = share
+        self._group = group
 
     def enter(self, tokens: Tensor, embedding: nn.Embedding | None, like: Tensor) -> Tensor:
         """(B, T) ids → what the first layer here reads, (B, T, dim), of the dtype and on the
@@ -44,14 +46,14 @@ class Links:
 
     def close(self) -> None:
         """Meet nobody any more."""
+        self._group = None
 
 
 class TensorLinks(Links):
     """Tensor parallel."""
 
     def __init__(self, share: Share, group: Any) -> None:
-        super().__init__(share)
-        self._group = group
+        super().__init__(share, group)
         vocab = share.config.vocab_size
         self._widest = -(-vocab // share.ranks)
         self._last_wide = vocab % share.ranks  # ranks from here on have one row less
@@ -81,16 +83,12 @@ class TensorLinks(Links):
                 parts[rank] = parts[rank].narrow(-1, 0, self._widest - 1)
         return torch.cat(parts, dim=-1)
 
-    def close(self) -> None:
-        self._group = None
-
 
 class PipelineLinks(Links):
     """Layers on one rank after the other: 1, 2 … and 0 at last."""
 
     def __init__(self, share: Share, group: Any) -> None:
-        super().__init__(share)
-        self._group = group
+        super().__init__(share, group)
         self._before = (share.rank - 1) % share.ranks
         self._behind = (share.rank + 1) % share.ranks
 
@@ -108,12 +106,10 @@ class PipelineLinks(Links):
         dist.send(x.contiguous(), self._behind, group=self._group)
         return None
 
-    def close(self) -> None:
-        self._group = None
+
+_KINDS: dict[str, type[Links]] = {"one": Links, "tensor": TensorLinks, "pipeline": PipelineLinks}
 
 
 def links(share: Share, group: Any) -> Links:
     """Those of a share; `group` is the process group that its tensors go over."""
-    if share.mode == "one":
-        return Links(share)
-    return (TensorLinks if share.mode == "tensor" else PipelineLinks)(share, group)
+    return _KINDS[share.mode](share, group)
